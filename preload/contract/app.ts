@@ -1,0 +1,29 @@
+import * as v from "valibot";
+import { command } from "./define.ts";
+import { empty } from "./ids.ts";
+
+export type Door = "electron" | "loopback" | "headless";
+export type AppInfo = { version: string; protocol: 1; door: Door; platform: string; node: string; electron?: string };
+/** What the window remembers for the profile, none of it secret; kept by the host in `preferences.json`. */
+export type Preferences = {
+  theme: "system" | "light" | "dark";
+  language: "system" | "en" | "de";
+  roomsWidthPx: number;
+};
+
+/** Answered by the host. */
+export const appCommands = {
+  "app.info": command<AppInfo>()(empty),
+  /** Without fields: reads. Answers what holds afterwards. */
+  "app.preferences": command<Preferences>()(
+    v.strictObject({
+      theme: v.optional(v.picklist(["system", "light", "dark"])),
+      language: v.optional(v.picklist(["system", "en", "de"])),
+      roomsWidthPx: v.optional(v.pipe(v.number(), v.integer(), v.minValue(200), v.maxValue(600))),
+    }),
+  ),
+  /** Opens a link of a message in the person's browser, after a click; `https:`, `http:` and `mailto:` alone. */
+  "app.openLink": command<Record<string, never>>()(
+    v.strictObject({ url: v.pipe(v.string(), v.maxLength(8192), v.regex(/^(https?:\/\/|mailto:)/i)) }),
+  ),
+};
