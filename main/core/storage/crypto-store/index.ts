@@ -1,0 +1,77 @@
+import { IDBCursor, IDBCursorWithValue } from "./cursor.ts";
+import { IDBDatabase } from "./database.ts";
+import { Durability } from "./durability.ts";
+import { Engine } from "./engine.ts";
+import { sqliteFailures } from "./errors.ts";
+import { IDBVersionChangeEvent } from "./events.ts";
+import { IDBFactory } from "./factory.ts";
+import { IDBKeyRange } from "./key-range.ts";
+import { IDBObjectStore } from "./object-store.ts";
+import { IDBOpenDBRequest, IDBRequest } from "./request.ts";
+import { SqlFile, type SqlFileOptions } from "./sql-file.ts";
+import { IDBIndex } from "./store-index.ts";
+import { IDBTransaction } from "./transaction.ts";
+
+export { CryptoStoreError } from "./sql-file.ts";
+
+/** Rust crypto tests by `instanceof`, so all of these must be global; without the cursors exports are silently empty. */
+const classes = {
+  IDBKeyRange,
+  IDBFactory,
+  IDBDatabase,
+  IDBRequest,
+  IDBOpenDBRequest,
+  IDBTransaction,
+  IDBObjectStore,
+  IDBIndex,
+  IDBCursor,
+  IDBCursorWithValue,
+  IDBVersionChangeEvent,
+};
+
+/** What to assign to `globalThis` before Rust crypto is initialised. */
+export type CryptoStoreGlobals = typeof classes & { indexedDB: IDBFactory };
+
+export interface CryptoStore extends CryptoStoreGlobals {
+  readonly globals: CryptoStoreGlobals;
+  /** The barrier: resolves once all that has completed survives a loss of power. Cheap when nothing was written. */
+  sync(): Promise<void>;
+  /** Writes a copy under the same key, complete or not at all. For salvage: it is never to be run as the device. */
+  snapshot(file: string): Promise<void>;
+  /** Reads every page and index; false where one is damaged. Blocks for the time of reading the file. */
+  integrityCheck(): boolean;
+  /** Failures of SQLite so far: where it has grown, what Rust crypto holds in memory may be ahead of the file. */
+  failures(): number;
+  /** Which SQLite and which cipher, for logs and tests. */
+  describe(): string;
+  /** Ends running transactions without effect, moves the log into the file and closes it. */
+  close(): void;
+}
+
+/**
+ * Opens the file (made if missing, one process at a time) as the part of IndexedDB that Rust crypto uses. The key is
+ * the raw 32 bytes of AEGIS-256. Throws `CryptoStoreError`.
+ */
+export function openCryptoStore(options: SqlFileOptions): CryptoStore {
+  const sql = new SqlFile(options);
+  const engine: Engine = new Engine(sql, () => {
+    durability.wrote();
+  });
+  const durability = new Durability(sql, engine.scheduler);
+  const globals: CryptoStoreGlobals = { ...classes, indexedDB: new IDBFactory(engine) };
+  return {
+    ...globals,
+    globals,
+    sync: () => durability.sync(),
+    snapshot: (file) => durability.snapshot(file),
+    integrityCheck: () => sql.integrityCheck(),
+    failures: sqliteFailures,
+    describe: () => sql.describe(),
+    close: () => {
+      if (engine.isClosed) return;
+      engine.close();
+      durability.close();
+      sql.close();
+    },
+  };
+}
