@@ -1,0 +1,49 @@
+import { createClient } from "matrix-js-sdk";
+import type { Logger } from "matrix-js-sdk/lib/logger.js";
+import { CoreError } from "../errors.ts";
+import { isObject } from "../json.ts";
+import type { Session } from "../worker-port.ts";
+import { createCrypto, type Backend, type Crypto } from "./crypto.ts";
+import type { Http } from "./http.ts";
+
+/** IndexedDB as the crypto store gives it: the factory and every class that Rust crypto tests with `instanceof`. */
+export type CryptoStoreGlobals = Record<string, unknown>;
+
+const nothing = () => undefined;
+/** The SDK's log lines name users, devices and rooms: none of them is kept. */
+const quiet: Logger = {
+  trace: nothing,
+  debug: nothing,
+  info: nothing,
+  warn: nothing,
+  error: nothing,
+  getChild: () => quiet,
+};
+
+/**
+ * Starts Rust crypto through matrix-js-sdk over the given store. `startClient` is never called, and nothing that looks up
+ * the SDK's own Room leaves this file: `sendEvent` in a room that the SDK does not know goes out in clear.
+ */
+export async function startCrypto(session: Session, http: Http, store: CryptoStoreGlobals): Promise<Crypto> {
+  for (const [name, value] of Object.entries(store))
+    if (/^(indexedDB|IDB[A-Za-z]*)$/.test(name))
+      Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+  const client = createClient({
+    baseUrl: session.homeserver,
+    userId: session.userId,
+    deviceId: session.deviceId,
+    accessToken: session.accessToken,
+    fetchFn: http.fetchFn,
+    logger: quiet,
+  });
+  await client.initRustCrypto({ useIndexedDB: true, cryptoDatabasePrefix: "tessera" });
+  const backend: unknown = client.getCrypto();
+  if (!isBackend(backend)) throw new CoreError("unexpected", { message: "Rust crypto did not start." });
+  return createCrypto(backend, http, quiet);
+}
+
+const isBackend = (value: unknown): value is Backend =>
+  isObject(value) &&
+  isObject(value["olmMachine"]) &&
+  isObject(value["outgoingRequestsManager"]) &&
+  isObject(value["keyClaimManager"]);

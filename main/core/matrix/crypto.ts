@@ -1,0 +1,378 @@
+// Longer than most: all that is internal to the crypto backend stands in this one file, so that a drift upstream is mended in one place.
+import {
+  CollectStrategy,
+  DecryptionErrorCode,
+  DecryptionSettings,
+  EncryptionAlgorithm,
+  EncryptionSettings,
+  HistoryVisibility as RustHistoryVisibility,
+  MegolmDecryptionError,
+  RoomId,
+  ShieldColor,
+  ShieldStateCode,
+  TrustRequirement,
+  UserId,
+  type OlmMachine,
+  type RoomKeyInfo,
+  type RoomKeyWithheldInfo,
+} from "@matrix-org/matrix-sdk-crypto-wasm";
+import type { UndecryptableReason } from "../../../preload/contract/timeline.ts";
+import { CoreError } from "../errors.ts";
+import { integer, isObject, object, text, type Json } from "../json.ts";
+import { log } from "../log.ts";
+import type { Http } from "./http.ts";
+
+/** The members of matrix-js-sdk's crypto backend that we call. Internal to the SDK: tests/core/crypto-contract.test.ts fails when one drifts. */
+export type Backend = {
+  olmMachine: OlmMachine;
+  processSyncChanges: (changes: {
+    toDeviceEvents: unknown[];
+    deviceLists: { changed: string[]; left: string[] };
+    oneTimeKeysCounts: Record<string, number>;
+    unusedFallbackKeys: string[] | undefined;
+    useMsc4186: boolean;
+  }) => Promise<unknown[]>;
+  onRoomKeysUpdated: (keys: RoomKeyInfo[]) => Promise<void>;
+  onRoomKeysWithheld: (withheld: RoomKeyWithheldInfo[]) => Promise<void>;
+  outgoingRequestsManager: {
+    doProcessOutgoingRequests: () => Promise<void>;
+    outgoingRequestProcessor: { makeOutgoingRequest: (request: unknown) => Promise<void> };
+  };
+  keyClaimManager: { ensureSessionsForUsers: (logger: unknown, users: UserId[]) => Promise<void> };
+};
+
+export type KeyReport = {
+  toDevice: unknown[];
+  changed: string[];
+  left: string[];
+  counts: Record<string, number>;
+  unusedFallbackKeys: string[] | undefined;
+};
+
+export type HistoryVisibility = "invited" | "joined" | "shared" | "world_readable";
+export type RoomEncryption = { algorithm: string; rotationPeriodMs?: number; rotationPeriodMessages?: number };
+export type Trust = { device?: string; shield: "none" | "grey" | "red"; reason?: string };
+export type Decrypted =
+  | { ok: true; type: string; content: Json; relatesTo: Json | undefined; trust: Trust }
+  | { ok: false; reason: UndecryptableReason };
+export type RoomKey = { roomId: string; sessionId: string };
+
+export const megolm = "m.megolm.v1.aes-sha2";
+export type Crypto = ReturnType<typeof createCrypto>;
+
+/** Everything that core asks of Rust crypto. `http` tells which of its requests failed: the backend itself swallows that. */
+export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
+  assertShape(backend);
+  const machine = backend.olmMachine;
+  const me = machine.userId.toString();
+  // each time that users' devices may have changed, and up to which of these times the queries were answered
+  let queriesWanted = 1;
+  let queriesAnswered = 0;
+  /**
+   * Rust crypto reads an Olm session from the store, moves its ratchet and writes it back, with other calls in between: two that
+   * share keys with one device at once would use one message key twice, and the device could read but one of them.
+   */
+  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = turn.then(work, work);
+    turn = mine.catch(() => undefined);
+    return mine;
+  };
+  const keyListeners = new Set<(keys: RoomKey[]) => void>();
+
+  const inner = backend.onRoomKeysUpdated.bind(backend);
+  backend.onRoomKeysUpdated = async (keys) => {
+    const plain = keys.map((key) => ({ roomId: key.roomId.toString(), sessionId: key.sessionId }));
+    await inner(keys);
+    for (const listener of keyListeners) listener(plain);
+  };
+
+  // a message may come before its sender says that the key is withheld: its row then learns the reason
+  const innerWithheld = backend.onRoomKeysWithheld.bind(backend);
+  backend.onRoomKeysWithheld = async (withheld) => {
+    const plain = withheld.map((key) => ({ roomId: key.roomId.toString(), sessionId: key.sessionId }));
+    await innerWithheld(withheld);
+    for (const listener of keyListeners) listener(plain);
+  };
+
+  /** True where every key query that was wanted at the call has been answered. */
+  const processOutgoing = async (): Promise<boolean> => {
+    const asked = queriesWanted;
+    const failures: string[] = [];
+    const untap = http.tap(({ path, ok }) => {
+      if (!ok && path.endsWith("/keys/query")) failures.push(path);
+    });
+    try {
+      await backend.outgoingRequestsManager.doProcessOutgoingRequests();
+    } finally {
+      untap();
+    }
+    if (failures.length > 0) return false;
+    queriesAnswered = Math.max(queriesAnswered, asked);
+    return true;
+  };
+
+  const track = async (userIds: string[]): Promise<void> => {
+    if (userIds.length === 0) return;
+    const tracked = await machine.trackedUsers();
+    const known = new Set([...tracked].map((user) => user.toString()));
+    const fresh = userIds.filter((userId) => !known.has(userId) && isUser(userId));
+    if (fresh.length === 0) return;
+    // before and after: a query that runs meanwhile may or may not have them in it
+    queriesWanted++;
+    await machine.updateTrackedUsers(usersFrom(fresh));
+    queriesWanted++;
+  };
+
+  /**
+   * Shares the room's key with the members' devices where they lack it, and encrypts.
+   * Throws `unreachable` where the members' devices could not be learned: a message that some could never read is not sent.
+   */
+  const encrypt = async (input: {
+    roomId: string;
+    members: string[];
+    encryption: RoomEncryption;
+    historyVisibility: HistoryVisibility;
+    type: string;
+    content: Json;
+  }): Promise<Json> => {
+    if (input.encryption.algorithm !== megolm)
+      throw new CoreError("unsupported", { message: "This room's encryption is not known here." });
+    await track(input.members);
+    if (queriesAnswered < queriesWanted && !(await processOutgoing()))
+      throw new CoreError("unreachable", { message: "The members' devices could not be asked for." });
+    const users = () => usersFrom(input.members);
+    await answered("/keys/claim", () => backend.keyClaimManager.ensureSessionsForUsers(quiet, users()));
+    const settings = new EncryptionSettings();
+    settings.algorithm = EncryptionAlgorithm.MegolmV1AesSha2;
+    settings.historyVisibility = rustVisibility[input.historyVisibility];
+    // microseconds, as the binding wants
+    if (input.encryption.rotationPeriodMs !== undefined)
+      settings.rotationPeriod = BigInt(input.encryption.rotationPeriodMs) * 1000n;
+    if (input.encryption.rotationPeriodMessages !== undefined)
+      settings.rotationPeriodMessages = BigInt(input.encryption.rotationPeriodMessages);
+    settings.sharingStrategy = CollectStrategy.allDevices();
+    const shares = await inTurn(() => machine.shareRoomKey(new RoomId(input.roomId), users(), settings));
+    for (const share of shares)
+      await answered("/sendToDevice/", () =>
+        backend.outgoingRequestsManager.outgoingRequestProcessor.makeOutgoingRequest(share),
+      );
+    const encrypted = JSON.parse(
+      await machine.encryptRoomEvent(new RoomId(input.roomId), input.type, JSON.stringify(input.content)),
+    ) as unknown;
+    if (!isObject(encrypted) || encrypted["algorithm"] !== megolm || typeof encrypted["ciphertext"] !== "string")
+      throw new CoreError("unexpected", { message: "Encryption gave no ciphertext." });
+    return encrypted;
+  };
+
+  /** The backend's own errors say nothing of the network; the tap does. */
+  const answered = async (path: string, work: () => Promise<void>): Promise<void> => {
+    const refused: string[] = [];
+    const untap = http.tap((seen) => {
+      if (!seen.ok && seen.path.includes(path)) refused.push(path);
+    });
+    try {
+      await work();
+    } catch (cause) {
+      throw refused.length > 0 ? new CoreError("unreachable", { cause }) : cause;
+    } finally {
+      untap();
+    }
+  };
+
+  const decrypt = async (roomId: string, event: Json): Promise<Decrypted> => {
+    try {
+      const result = await machine.decryptRoomEvent(
+        JSON.stringify(event),
+        new RoomId(roomId),
+        new DecryptionSettings(TrustRequirement.Untrusted),
+      );
+      const clear = JSON.parse(result.event) as unknown;
+      const type = isObject(clear) ? text(clear["type"]) : undefined;
+      const content = isObject(clear) && isObject(clear["content"]) ? clear["content"] : undefined;
+      if (type === undefined || content === undefined) return { ok: false, reason: "malformed" };
+      // the relation stands in clear on the event itself (client-server API, "Encrypted events and relations")
+      const wire = isObject(event["content"]) ? event["content"]["m.relates_to"] : undefined;
+      const shield = result.shieldState(false);
+      const device = result.senderDevice?.toString();
+      return {
+        ok: true,
+        type,
+        content,
+        relatesTo: isObject(wire) ? wire : undefined,
+        trust: { ...(device === undefined ? {} : { device }), ...(await shieldOf(shield, result.sender.toString())) },
+      };
+    } catch (error) {
+      if (error instanceof MegolmDecryptionError) return { ok: false, reason: reasonOf(error, event) };
+      // a malformed event makes the binding throw a plain error
+      log.debug("an event could not be decrypted for a reason of its own shape");
+      return { ok: false, reason: "malformed" };
+    }
+  };
+
+  /** An unsigned device of somebody who has no identity at all is no broken promise: grey, not red. */
+  const shieldOf = async (
+    shield: { color: ShieldColor; code: ShieldStateCode | undefined },
+    sender: string,
+  ): Promise<Omit<Trust, "device">> => {
+    if (shield.color === ShieldColor.None || shield.code === undefined) return { shield: "none" };
+    const reason = shieldReasons[shield.code];
+    if (shield.code === ShieldStateCode.UnsignedDevice) {
+      const identity = await machine.getIdentity(new UserId(sender));
+      if (identity === undefined) return { shield: "grey", reason: "no-identity" };
+    }
+    return { shield: shield.color === ShieldColor.Grey ? "grey" : "red", reason };
+  };
+
+  const reasonOf = (error: MegolmDecryptionError, event: Json): UndecryptableReason => {
+    switch (error.code) {
+      case DecryptionErrorCode.MissingRoomKey:
+      case DecryptionErrorCode.UnknownMessageIndex: {
+        const unsigned = isObject(event["unsigned"]) ? event["unsigned"] : {};
+        const membership = text(unsigned["membership"]) ?? text(unsigned["io.element.msc4115.membership"]);
+        if (membership !== undefined && membership !== "join" && membership !== "invite") return "not-a-member-then";
+        if (error.maybe_withheld !== undefined) return withheldReason(error.maybe_withheld);
+        if (error.code === DecryptionErrorCode.UnknownMessageIndex) return "key-too-late";
+        const sentAtMs = integer(event["origin_server_ts"]) ?? Number.MAX_SAFE_INTEGER;
+        return sentAtMs <= machine.deviceCreationTimeMs ? "no-backup" : "missing-key";
+      }
+      case DecryptionErrorCode.SenderIdentityVerificationViolation:
+        return "sender-identity-changed";
+      case DecryptionErrorCode.UnsignedSenderDevice:
+        return "sender-unsigned";
+      case DecryptionErrorCode.UnknownSenderDevice:
+        return "sender-unknown-device";
+      case DecryptionErrorCode.MismatchedIdentityKeys:
+      case DecryptionErrorCode.MismatchedSender:
+      case DecryptionErrorCode.UnableToDecrypt:
+        return "malformed";
+      default:
+        return "other";
+    }
+  };
+
+  /**
+   * Uploads the device's own keys again where the server has none, as after it deleted the device and took it back at a new
+   * sign-in. Rust crypto remembers having uploaded them and would leave the device unreachable. True where it had to.
+   */
+  const ensureDeviceKeys = async (): Promise<boolean> => {
+    const deviceId = machine.deviceId.toString();
+    const answer = await http.request("POST", "/_matrix/client/v3/keys/query", {
+      body: { device_keys: { [me]: [deviceId] } },
+    });
+    const devices = object(object(answer)?.["device_keys"]);
+    if (devices === undefined || object(devices[me])?.[deviceId] !== undefined) return false;
+    // in the order of canonical JSON, since that is what is signed (appendices, "Canonical JSON")
+    const keys = {
+      algorithms: ["m.olm.v1.curve25519-aes-sha2", megolm],
+      device_id: deviceId,
+      keys: {
+        [`curve25519:${deviceId}`]: machine.identityKeys.curve25519.toBase64(),
+        [`ed25519:${deviceId}`]: machine.identityKeys.ed25519.toBase64(),
+      },
+      user_id: me,
+    };
+    const signed = object(JSON.parse((await machine.sign(JSON.stringify(keys))).asJSON()));
+    const signature = object(signed?.[me])?.[`ed25519:${deviceId}`];
+    await http.request("POST", "/_matrix/client/v3/keys/upload", {
+      body: { device_keys: { ...keys, signatures: { [me]: { [`ed25519:${deviceId}`]: signature } } } },
+    });
+    return true;
+  };
+
+  return {
+    userId: me,
+    /** This device's Ed25519 key, unpadded base64. */
+    fingerprint: machine.identityKeys.ed25519.toBase64(),
+    /** Hands what a sync brought to Rust crypto; throws when it could not be taken, and then nothing of that sync may be saved. */
+    receive: async (report: KeyReport): Promise<void> => {
+      if (report.changed.length > 0) queriesWanted++;
+      await inTurn(() =>
+        backend.processSyncChanges({
+          toDeviceEvents: report.toDevice,
+          deviceLists: { changed: report.changed.filter(isUser), left: report.left.filter(isUser) },
+          oneTimeKeysCounts: report.counts,
+          unusedFallbackKeys: report.unusedFallbackKeys,
+          useMsc4186: false,
+        }),
+      );
+      if (report.changed.length > 0) queriesWanted++;
+    },
+    processOutgoing,
+    ensureDeviceKeys,
+    track,
+    encrypt,
+    decrypt,
+    /** The next message of the room begins a new session. */
+    rotate: async (roomId: string): Promise<void> => {
+      await machine.invalidateGroupSession(new RoomId(roomId));
+    },
+    sessionCount: async (): Promise<{ total: number; backedUp: number }> => {
+      const counts = await machine.roomKeyCounts();
+      return { total: counts.total, backedUp: counts.backedUp };
+    },
+    /** Keys that came, and keys of which it is now known that they will not. */
+    onKeys: (listener: (keys: RoomKey[]) => void) => {
+      keyListeners.add(listener);
+      return () => keyListeners.delete(listener);
+    },
+  };
+}
+
+/** The binding's user id, which also wants a server's name that could be one; undefined for all else, so that one odd id stalls nothing. */
+function userFrom(userId: string): UserId | undefined {
+  try {
+    return new UserId(userId);
+  } catch {
+    return undefined; // whoever has such an id has no devices either
+  }
+}
+const usersFrom = (userIds: string[]): UserId[] => userIds.flatMap((userId) => userFrom(userId) ?? []);
+const isUser = (userId: string): boolean => userFrom(userId) !== undefined;
+
+const rustVisibility = {
+  invited: RustHistoryVisibility.Invited,
+  joined: RustHistoryVisibility.Joined,
+  shared: RustHistoryVisibility.Shared,
+  world_readable: RustHistoryVisibility.WorldReadable,
+} as const;
+
+const shieldReasons: Record<ShieldStateCode, string> = {
+  [ShieldStateCode.AuthenticityNotGuaranteed]: "authenticity-not-guaranteed",
+  [ShieldStateCode.UnknownDevice]: "unknown-device",
+  [ShieldStateCode.UnsignedDevice]: "unsigned-device",
+  [ShieldStateCode.UnverifiedIdentity]: "unverified-identity",
+  [ShieldStateCode.VerificationViolation]: "verification-violation",
+  [ShieldStateCode.MismatchedSender]: "mismatched-sender",
+};
+
+/** The binding tells kinds of withholding by their sentence alone. */
+const withheldReason = (sentence: string): UndecryptableReason =>
+  sentence === "The sender has disabled encrypting to unverified devices." ? "withheld-unverified" : "withheld";
+
+function assertShape(backend: Backend): void {
+  const wanted: [object, string[]][] = [
+    [backend, ["processSyncChanges", "onRoomKeysUpdated", "onRoomKeysWithheld"]],
+    [backend.outgoingRequestsManager, ["doProcessOutgoingRequests"]],
+    [backend.outgoingRequestsManager.outgoingRequestProcessor, ["makeOutgoingRequest"]],
+    [backend.keyClaimManager, ["ensureSessionsForUsers"]],
+    [backend.olmMachine, ["receiveSyncChanges", "decryptRoomEvent", "encryptRoomEvent", "shareRoomKey"]],
+  ];
+  for (const [part, names] of wanted)
+    for (const name of names)
+      if (typeof Reflect.get(part, name) !== "function")
+        throw new CoreError("unexpected", { message: `The crypto backend lacks ${name}.` });
+}
+
+/** The place of a Megolm message in its session, read from the wire: version 3, then field 1 (tag 8), a varint. Source: Olm specification, "Megolm message format". */
+export function messageIndexOf(ciphertext: string): number | undefined {
+  const bytes = Buffer.from(ciphertext.slice(0, 16), "base64");
+  if (bytes[0] !== 3 || bytes[1] !== 8) return undefined;
+  let index = 0;
+  for (let at = 2; at < bytes.length && at < 7; at++) {
+    const byte = bytes[at] ?? 0;
+    index += (byte & 0x7f) * 2 ** (7 * (at - 2));
+    if ((byte & 0x80) === 0) return index;
+  }
+  return undefined;
+}

@@ -1,0 +1,60 @@
+import type { SignedIn } from "../../preload/contract/account.ts";
+import type { Answer, Failure } from "../../preload/contract/define.ts";
+
+/** What passes between the host and a core worker. Types alone: the one file of core that the host may know. */
+
+/** A signed-in account as the host's registry keeps it. */
+export type Session = {
+  userId: string;
+  deviceId: string;
+  /** Base URL without a trailing slash. */
+  homeserver: string;
+  accessToken: string;
+};
+
+export type ProxySettings = { httpProxy?: string; httpsProxy?: string; noProxy?: string };
+
+/** `guest`: no account yet; answers `guest.*` alone. Keys are 32 bytes each, already derived for their one file. */
+export type WorkerStart =
+  | { kind: "guest"; proxy: ProxySettings }
+  | {
+      kind: "account";
+      proxy: ProxySettings;
+      /** The account's own folder: crypto.db, account.db and their side files. */
+      folder: string;
+      keys: { crypto: Uint8Array; account: Uint8Array };
+      session: Session;
+      /** False after a crash or a kill: the databases are checked before they are used. */
+      lastStopOrderly: boolean;
+    };
+
+type Credentials = { homeserver: string; user: string; password: string; deviceName?: string | undefined };
+/** Calls that only the host makes; no caller of a door can name them. */
+export type InternalCalls = {
+  "guest.discover": {
+    input: { server: string };
+    output: { homeserver: string; flows: ("password" | "sso" | "oauth")[]; versions: string[]; registration: boolean };
+  };
+  /** `deviceId`: signs in again as that device, after a soft logout. */
+  "guest.login": { input: Credentials & { deviceId?: string }; output: Session };
+  "guest.register": { input: Credentials; output: Session };
+  /** What signing out now would lose. */
+  "account.atRisk": { input: Record<string, never>; output: { unbackedUp: number; total: number } };
+  /** Ends the session on the server. Throws `unreachable` where the server is away. */
+  "account.endSession": { input: Record<string, never>; output: Record<string, never> };
+};
+
+export type ToWorker =
+  | { kind: "call"; id: number; name: string; input: unknown }
+  /** Orderly: finish what is being written, checkpoint, close; answered by `stopped`. */
+  | { kind: "stop" };
+
+export type FromWorker =
+  /** Databases are open; calls are answered from the store from here on. */
+  | { kind: "ready"; status: SignedIn | undefined }
+  /** Could not start: `database-corrupt`, `disk-full`, `wrong-key`, `unexpected`. The worker ends. */
+  | { kind: "failed"; error: Failure }
+  | { kind: "answer"; id: number; answer: Answer<unknown> }
+  | { kind: "event"; event: string; payload: unknown }
+  | { kind: "log"; level: "debug" | "info" | "warn" | "error"; text: string }
+  | { kind: "stopped" };
