@@ -1,0 +1,176 @@
+import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import path from "node:path";
+import type { AccountStatus } from "../../preload/contract/account.ts";
+import type { EventMessage } from "../../preload/contract/define.ts";
+import type { Output, Parsed } from "../../preload/contract/index.ts";
+import type { Session } from "../core/worker-port.ts";
+import type { CoreHost } from "./core-host.ts";
+import { oneAtATime } from "./exclusive.ts";
+import { failureOf, HostError } from "./host-error.ts";
+import type { Log } from "./log.ts";
+import { readRegistry, writeRegistry, type RegisteredAccount, type Registry } from "./registry.ts";
+import type { Vault } from "./vault.ts";
+
+/** Who is signed in on this profile, and how one comes in and goes. */
+export type Accounts = {
+  /** Reads the registry; throws `database-corrupt`. */
+  load: () => void;
+  /** Starts all of them, and finishes what a kill left of a sign-out. */
+  startAll: () => void;
+  forget: () => void;
+  userIds: () => readonly string[];
+  list: () => Output<"account.list">;
+  status: (userId: string | undefined) => AccountStatus;
+  discover: (input: Parsed<"account.discover">) => Promise<Output<"account.discover">>;
+  login: (input: Parsed<"account.login">) => Promise<Output<"account.login">>;
+  register: (input: Parsed<"account.register">) => Promise<Output<"account.register">>;
+  logout: (userId: string, force: boolean) => Promise<Output<"account.logout">>;
+};
+
+type Options = {
+  profile: string;
+  accountsFolder: string;
+  core: CoreHost;
+  vault: () => Pick<Vault, "registryKey">;
+  log: Log;
+  emit: (event: EventMessage) => void;
+  /** A forced sign-out does not wait longer for the server. */
+  forcedLogoutMs?: number;
+};
+
+export function createAccounts(options: Options): Accounts {
+  const { profile, core, log, emit } = options;
+  const inTurn = oneAtATime();
+  const none: Registry = { accounts: [], doomed: [] };
+  let registry = none;
+
+  function save(next: Registry): void {
+    writeRegistry(profile, options.vault().registryKey(), next);
+    registry = next;
+  }
+
+  const find = (userId: string) => registry.accounts.find((account) => account.userId === userId);
+
+  function statusOf(account: RegisteredAccount): Extract<AccountStatus, { at: "signed-in" }> {
+    const { userId, deviceId, homeserver } = account;
+    return core.status(userId) ?? { at: "signed-in", userId, deviceId, homeserver, sync: { at: "starting" } };
+  }
+
+  /** The server ended the session: the person signs in again, as the same device. */
+  function isSignedOutSoftly(account: RegisteredAccount): boolean {
+    const { sync } = statusOf(account);
+    return sync.at === "stopped" && (sync.code === "not-signed-in" || sync.code === "forbidden");
+  }
+
+  /** The account that these credentials mean, as far as that can be told before asking the server to sign in. */
+  async function alreadyHere(homeserver: string, user: string): Promise<RegisteredAccount | undefined> {
+    const whole = find(user);
+    if (whole !== undefined || user.startsWith("@")) return whole;
+    const sameName = registry.accounts.filter((account) => account.userId.startsWith(`@${user.toLowerCase()}:`));
+    if (sameName.length === 0) return undefined;
+    const found = await core.guest("guest.discover", { server: homeserver });
+    return sameName.find((account) => account.homeserver === found.homeserver);
+  }
+
+  async function take(session: Session): Promise<Output<"account.login">> {
+    const { userId, deviceId, homeserver, accessToken } = session;
+    const known = find(userId);
+    if (known !== undefined && known.deviceId !== deviceId) throw new HostError("already-signed-in");
+    if (known !== undefined) await core.stop(userId);
+    const folder = known?.folder ?? randomBytes(16).toString("hex");
+    const account: RegisteredAccount = { folder, userId, deviceId, homeserver, accessToken };
+    save({ ...registry, accounts: [...registry.accounts.filter((other) => other.userId !== userId), account] });
+    core.start(account);
+    emit({ event: "account.changed", payload: { status: statusOf(account) }, account: userId });
+    return { userId, deviceId };
+  }
+
+  async function login(input: Parsed<"account.login">): Promise<Output<"account.login">> {
+    const known = await alreadyHere(input.homeserver, input.user);
+    if (known !== undefined && !isSignedOutSoftly(known)) throw new HostError("already-signed-in");
+    return take(await core.guest("guest.login", known === undefined ? input : { ...input, deviceId: known.deviceId }));
+  }
+
+  function removeDoomed(): void {
+    for (const folder of registry.doomed) {
+      rmSync(path.join(options.accountsFolder, folder), { recursive: true, force: true, maxRetries: 3 });
+      save({ ...registry, doomed: registry.doomed.filter((other) => other !== folder) });
+    }
+  }
+
+  /** True where the server ended the session, or had done so before. */
+  async function tellServer(userId: string, force: boolean): Promise<boolean> {
+    const asked = core.internal(userId, "account.endSession", {});
+    let timer: NodeJS.Timeout | undefined;
+    const impatience = new Promise<never>((_resolve, reject) => {
+      if (force)
+        timer = setTimeout(() => {
+          reject(new HostError("timeout"));
+        }, options.forcedLogoutMs ?? 5000);
+    });
+    try {
+      await Promise.race([asked, impatience]);
+      return true;
+    } catch (error) {
+      const code = failureOf(error)?.code;
+      if (code === "not-signed-in") return true;
+      if (!force) throw error;
+      log.write("warn", `signed out without the server: ${code ?? "unexpected"}`);
+      return false;
+    } finally {
+      clearTimeout(timer);
+      asked.catch(() => undefined);
+    }
+  }
+
+  async function logout(userId: string, force: boolean): Promise<Output<"account.logout">> {
+    const account = find(userId);
+    if (account === undefined) throw new HostError("not-signed-in");
+    if (!force) {
+      const { unbackedUp, total } = await core.internal(userId, "account.atRisk", {});
+      if (unbackedUp > 0) throw new HostError("history-at-risk", { details: { unbackedUp, total } });
+    }
+    const serverTold = await tellServer(userId, force);
+    await core.stop(userId);
+    // one write takes the account out and dooms its folder: a kill before or after it leaves a state that is whole
+    save({
+      accounts: registry.accounts.filter((other) => other !== account),
+      doomed: [...registry.doomed, account.folder],
+    });
+    removeDoomed();
+    emit({ event: "account.changed", payload: { status: { at: "signed-out" } }, account: userId });
+    return { serverTold };
+  }
+
+  return {
+    load() {
+      registry = readRegistry(profile, options.vault().registryKey());
+    },
+    startAll() {
+      for (const account of registry.accounts) core.start(account);
+      try {
+        removeDoomed();
+      } catch (error) {
+        log.error("a folder of a signed-out account is still there", error);
+      }
+    },
+    forget() {
+      registry = none;
+    },
+    userIds: () => registry.accounts.map((account) => account.userId),
+    list: () =>
+      registry.accounts.map((account) => {
+        const { userId, deviceId, homeserver, sync } = statusOf(account);
+        return { userId, deviceId, homeserver, sync };
+      }),
+    status(userId) {
+      const account = userId === undefined ? undefined : find(userId);
+      return account === undefined ? { at: "signed-out" } : statusOf(account);
+    },
+    discover: ({ server }) => core.guest("guest.discover", { server }),
+    login: (input) => inTurn(() => login(input)),
+    register: (input) => inTurn(async () => take(await core.guest("guest.register", input))),
+    logout: (userId, force) => inTurn(() => logout(userId, force)),
+  };
+}
