@@ -1,0 +1,69 @@
+/** Theme, language and the width of the room list, as the host keeps them. */
+import type { Preferences as Kept } from "../../../../preload/contract/app.ts";
+import { call, failureOf } from "../../bridge.ts";
+import { chooseLanguage } from "../../lib/language.svelte.ts";
+
+const widthAfterMs = 300;
+
+export class Preferences {
+  theme = $state<Kept["theme"]>("system");
+  language = $state<Kept["language"]>("system");
+  roomsWidthPx = $state(312);
+  #dark = matchMedia("(prefers-color-scheme: dark)");
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    this.#dark.addEventListener("change", () => {
+      this.#paint();
+    });
+    this.#paint();
+    chooseLanguage(this.language);
+  }
+
+  async load(): Promise<void> {
+    try {
+      this.#take(await call("app.preferences", {}));
+    } catch (error) {
+      console.warn("preferences were not read:", failureOf(error).code);
+    }
+  }
+
+  chooseTheme = (theme: Kept["theme"]): void => {
+    this.theme = theme;
+    this.#paint();
+    void this.#keep({ theme });
+  };
+
+  chooseLanguage = (language: Kept["language"]): void => {
+    this.language = language;
+    chooseLanguage(language);
+    void this.#keep({ language });
+  };
+
+  resizeRooms = (widthPx: number): void => {
+    this.roomsWidthPx = Math.round(Math.min(400, Math.max(240, widthPx)));
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#keep({ roomsWidthPx: this.roomsWidthPx }), widthAfterMs);
+  };
+
+  async #keep(change: Partial<Kept>): Promise<void> {
+    try {
+      await call("app.preferences", change);
+    } catch (error) {
+      console.warn("preferences were not kept:", failureOf(error).code);
+    }
+  }
+
+  #take(kept: Kept): void {
+    this.theme = kept.theme;
+    this.language = kept.language;
+    this.roomsWidthPx = Math.min(400, Math.max(240, kept.roomsWidthPx));
+    this.#paint();
+    chooseLanguage(kept.language);
+  }
+
+  #paint(): void {
+    const dark = this.theme === "dark" || (this.theme === "system" && this.#dark.matches);
+    document.documentElement.dataset["theme"] = dark ? "dark" : "light";
+  }
+}
