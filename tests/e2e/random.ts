@@ -1,0 +1,13 @@
+/** Numbers in [0, 1) that follow from the seed alone (mulberry32), so that a storm that failed can be had again. */
+export function randomFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+/** A storm's seed: STORM_SEED, or the same one each time. */
+export const stormSeed = Number(process.env["STORM_SEED"] ?? 20_260_715);

@@ -1,0 +1,113 @@
+import type { Page } from "playwright-core";
+import { expect, test } from "vitest";
+import type { Scenario } from "../fakes/bridge.ts";
+import { roomIds } from "../fakes/bridge-rooms.ts";
+import { expectAccessible, useWindow } from "./harness/use-window.ts";
+
+const { open } = useWindow();
+
+const section =
+  (name: string) =>
+  async (page: Page): Promise<void> => {
+    await page.locator(".own").click();
+    await page.locator(`#tab-${name}`).click();
+  };
+/** Colours are judged once nothing fades in any more. */
+const settled = (page: Page): Promise<unknown> =>
+  page.waitForFunction(() =>
+    document
+      .getAnimations()
+      .every((one) => one.playState !== "running" || one.effect?.getTiming().iterations === Infinity),
+  );
+
+const pages: { name: string; scenario: Scenario; act?: (page: Page) => Promise<void>; shown: string }[] = [
+  { name: "sign-in", scenario: { account: "signed-out" }, shown: "form" },
+  { name: "locked", scenario: { vault: { at: "locked", passphrase: true } }, shown: "form" },
+  {
+    name: "missing",
+    scenario: { vault: { at: "missing", passphrase: true, keychain: { backend: "", ok: false } } },
+    shown: "form",
+  },
+  {
+    name: "waiting",
+    scenario: { vault: { at: "locked", keychain: { backend: "", ok: false, waiting: true } } },
+    shown: ".waiting",
+  },
+  { name: "rooms", scenario: {}, shown: "[role=option]" },
+  { name: "direct chat", scenario: { lastOpened: roomIds.ana }, shown: "article" },
+  { name: "group", scenario: { lastOpened: roomIds.lab, sync: "offline" }, shown: "article" },
+  { name: "unencrypted", scenario: { lastOpened: roomIds.open, sync: "signed-out-softly" }, shown: "article" },
+  { name: "hostile", scenario: { rooms: "hostile", lastOpened: "!hostile:example.org" }, shown: "article" },
+  {
+    name: "details",
+    scenario: { lastOpened: roomIds.lab },
+    act: (page) => page.locator(".conversation header .icon-button").click(),
+    shown: ".person",
+  },
+  { name: "switcher", scenario: {}, act: (page) => page.keyboard.press("Control+k"), shown: ".hit" },
+  { name: "new chat", scenario: {}, act: (page) => page.keyboard.press("Control+n"), shown: "[role=dialog] form" },
+  { name: "shortcuts", scenario: {}, act: (page) => page.keyboard.press("?"), shown: "[role=dialog] dl" },
+  ...["account", "encryption", "appearance", "privacy", "about"].map((name) => ({
+    name: `settings ${name}`,
+    scenario: {},
+    act: section(name),
+    shown: `[aria-labelledby=tab-${name}]`,
+  })),
+];
+
+// Each page is loaded in both languages; the other theme, which changes colours alone, is judged by its contrast.
+test.each(pages)(
+  "axe finds nothing: $name, in light and dark, English and German",
+  async ({ name, scenario, act, shown }) => {
+    for (const [theme, other, language] of [
+      ["light", "dark", "en"],
+      ["dark", "light", "de"],
+    ] as const) {
+      const { page, trouble } = await open({ scenario: { ...scenario, preferences: { theme, language } } });
+      await page.locator(".column, .sheet, .page").first().waitFor();
+      await act?.(page);
+      await page.locator(shown).first().waitFor();
+      await settled(page);
+      await expectAccessible(page, `${name}, ${theme}, ${language}`);
+      await page.evaluate((next) => (document.documentElement.dataset["theme"] = next), other);
+      await settled(page);
+      await expectAccessible(page, `${name}, ${other}, ${language}`, ["color-contrast"]);
+      // The sanitiser parses hostile HTML in a document of its own, where the policy refuses what is inline.
+      expect(
+        trouble.filter((one) => !one.includes("inline")),
+        name,
+      ).toEqual([]);
+      await page.context().close();
+    }
+  },
+);
+
+test("text at 200 percent loses nothing sideways", async () => {
+  const { page } = await open({ scenario: { lastOpened: roomIds.ana } });
+  await page.locator("article").first().waitFor();
+  await page.evaluate(() => (document.documentElement.style.fontSize = "200%"));
+  const wide = await page.evaluate(
+    () =>
+      document.documentElement.scrollWidth > innerWidth ||
+      (document.querySelector("[role=log]")?.scrollWidth ?? 0) >
+        (document.querySelector("[role=log]")?.clientWidth ?? 0),
+  );
+  expect(wide).toBe(false);
+});
+
+test("forced colours and reduced motion are heeded", async () => {
+  const { page } = await open({
+    scenario: { lastOpened: roomIds.ana },
+    context: { forcedColors: "active", reducedMotion: "reduce" },
+  });
+  await page.locator("article").first().waitFor();
+  const durations = await page.evaluate(() =>
+    getComputedStyle(document.documentElement).getPropertyValue("--calm").trim(),
+  );
+  expect(Number.parseFloat(durations)).toBe(0);
+  const own = await page
+    .locator("article.mine .bubble")
+    .first()
+    .evaluate((node) => getComputedStyle(node).borderTopColor);
+  expect(own).not.toBe("rgba(0, 0, 0, 0)");
+});

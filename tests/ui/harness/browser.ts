@@ -1,0 +1,50 @@
+/** Chromium with the built window in it. */
+import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
+import type { Scenario } from "../../fakes/bridge.ts";
+import type { Harness } from "./serve.ts";
+
+export type OpenOptions = {
+  scenario?: Scenario;
+  width?: number;
+  height?: number;
+  context?: BrowserContextOptions;
+  fixedTime?: string;
+};
+
+export type Window = { page: Page; /** Errors, refused loads and requests that left the harness. */ trouble: string[] };
+
+let announced = false;
+
+export async function launch(): Promise<Browser> {
+  const root = process.getuid?.() === 0;
+  const browser = await chromium.launch({
+    executablePath: process.env["CHROMIUM_PATH"] ?? "/usr/bin/chromium",
+    args: root ? ["--no-sandbox"] : [],
+  });
+  if (!announced) console.log(`[real] Chromium ${browser.version()}`);
+  announced = true;
+  return browser;
+}
+
+export async function openWindow(browser: Browser, harness: Harness, options: OpenOptions = {}): Promise<Window> {
+  const { scenario = {}, width = 1200, height = 780, context = {}, fixedTime } = options;
+  const made = await browser.newContext({
+    viewport: { width, height },
+    locale: "en-GB",
+    colorScheme: "light",
+    ...context,
+  });
+  const page = await made.newPage();
+  const trouble: string[] = [];
+  page.on("pageerror", (error) => trouble.push(`error: ${error.message}`));
+  page.on("console", (message) => {
+    if (message.type() === "error") trouble.push(`console: ${message.text()}`);
+  });
+  page.on("request", (request) => {
+    if (!request.url().startsWith(harness.url) && !request.url().startsWith("blob:"))
+      trouble.push(`request: ${request.url()}`);
+  });
+  if (fixedTime !== undefined) await page.clock.setFixedTime(new Date(fixedTime));
+  await page.goto(`${harness.url}?scenario=${encodeURIComponent(JSON.stringify(scenario))}`);
+  return { page, trouble };
+}
