@@ -8,7 +8,7 @@ import { buildIfStale } from "./build.mjs";
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const file = path.join(root, "docs", "benchmarks.md");
-const names = ["crypto-store", "chat", "start", "window", "stall"];
+const names = ["crypto-store", "chat", "start", "window", "stall", "device-keys", "recipients", "qr"];
 const intro = `# Benchmarks
 
 Written by \`npm run bench -- NAME\`, one section a bench; each run replaces its own. Targets that were missed stay in.

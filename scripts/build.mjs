@@ -36,6 +36,7 @@ const messagesMade = at("renderer/src/paraglide/messages.js");
 const mainEntries = {
   electron: "main/electron/main.ts",
   worker: "main/core/worker.ts",
+  "backup-decrypt": "main/core/matrix/backup-decrypt-worker.ts",
   "keychain-process": "main/host/keychain-process.ts",
   loopback: "main/loopback/main.ts",
   headless: "main/headless/main.ts",

@@ -90,7 +90,7 @@ async function start() {
 
 async function runElectron(electron, args) {
   const child = spawn(electron, [root, ...args], { stdio: "inherit" });
-  const { watchAncestors } = await import("../main/headless/ancestors.ts");
+  const { watchAncestors } = await import("../main/host/ancestors.ts");
   watchAncestors(() => child.kill("SIGTERM"));
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("exit", (code) => {

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { command, type FailureCode } from "./define.ts";
-import { deviceName, empty, timeoutMs } from "./ids.ts";
+import { deviceName, empty, password, timeoutMs } from "./ids.ts";
 
 export type SyncState =
   | { at: "starting" }
@@ -25,7 +25,7 @@ const server = v.pipe(v.string(), v.trim(), v.minLength(1), v.maxLength(500));
 const credentials = v.strictObject({
   homeserver: server,
   user: v.pipe(v.string(), v.trim(), v.minLength(1), v.maxBytes(255)),
-  password: v.pipe(v.string(), v.minLength(1), v.maxLength(4096)),
+  password,
   deviceName: v.optional(deviceName),
 });
 
@@ -38,6 +38,13 @@ export const accountCommands = {
   "account.login": command<{ userId: string; deviceId: string }>()(credentials),
   "account.list": command<{ userId: string; deviceId: string; homeserver: string; sync: SyncState }[]>()(empty),
   "account.status": command<AccountStatus>()(empty),
+  /**
+   * The account goes on here as another device, with its history: for a profile that was copied, whose two copies share one device.
+   * The device that was stays on the server, since the other copy is it. `forbidden`: the wrong password, and nothing has changed.
+   */
+  "account.renew": command<{ userId: string; deviceId: string }>()(
+    v.strictObject({ password, deviceName: v.optional(deviceName) }),
+  ),
   /** `history-at-risk` with `{ unbackedUp, total }` unless forced; wipes the account's files after the server agreed, or after force. */
   "account.logout": command<{ serverTold: boolean }>()(v.strictObject({ force: v.optional(v.boolean()) })),
 };

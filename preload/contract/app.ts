@@ -9,6 +9,10 @@ export type Preferences = {
   theme: "system" | "light" | "dark";
   language: "system" | "en" | "de";
   roomsWidthPx: number;
+  /** When the window last asked to make a way back to the history; 0: never. It asks weekly at most. */
+  remindedMs: number;
+  /** The label of the camera that was chosen last; empty for whichever comes first. */
+  camera: string;
 };
 
 /** Answered by the host. */
@@ -20,6 +24,8 @@ export const appCommands = {
       theme: v.optional(v.picklist(["system", "light", "dark"])),
       language: v.optional(v.picklist(["system", "en", "de"])),
       roomsWidthPx: v.optional(v.pipe(v.number(), v.integer(), v.minValue(200), v.maxValue(600))),
+      remindedMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER))),
+      camera: v.optional(v.pipe(v.string(), v.maxLength(256))),
     }),
   ),
   /** Opens a link of a message in the person's browser, after a click; `https:`, `http:` and `mailto:` alone. */

@@ -18,3 +18,13 @@ export const deviceName = v.pipe(v.string(), v.minLength(1), v.maxLength(100));
 export const empty = v.strictObject({});
 /** Milliseconds a caller is ready to wait. */
 export const timeoutMs = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(600_000));
+/** Opaque (client-server API, "Devices"); never shown to anybody as anything but text. */
+export const deviceId = v.pipe(v.string(), v.minLength(1), v.maxBytes(255), v.regex(noSpace));
+export const password = v.pipe(v.string(), v.minLength(1), v.maxLength(4096));
+/** Of secret storage, of an exported file, of the vault. */
+export const passphrase = v.pipe(v.string(), v.minLength(1), v.maxLength(1024));
+/** As people type it: spaces, line breaks and case are handled, and what is wrong with it is told, where it is decoded. */
+export const recoveryKey = v.pipe(v.string(), v.minLength(1), v.maxLength(512));
+export const operationId = v.pipe(v.string(), v.uuid());
+/** Unpadded or padded; decoded bytes are checked where they are used. */
+export const base64Bytes = v.pipe(v.string(), v.minLength(1), v.maxLength(16_384), v.regex(/^[A-Za-z0-9+/]+={0,2}$/));

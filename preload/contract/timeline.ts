@@ -57,6 +57,10 @@ export type Item = {
     lastTryMs: number;
     nextTryMs?: number;
     tried: ("backup" | "own-devices")[];
+    /** From whom the key may still come by itself. */
+    awaits?: ("sender" | "own-devices")[];
+    /** The sending device, as the message itself says: nobody vouches for it. */
+    device?: string;
   };
   /** The same Megolm message index was seen before under another event: somebody sent an old message again. */
   replayed?: boolean;

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { command } from "./define.ts";
-import { empty } from "./ids.ts";
+import { empty, passphrase } from "./ids.ts";
 
 /** new: nothing made yet · locked: a passphrase or the keyring's own password is wanted · missing: no keychain answers, or it lacks our entry ·
  *  changed: the keychain's entry is not this profile's key · corrupt: the vault's own file is damaged. */
@@ -11,8 +11,6 @@ export type VaultStatus = {
   keychain: { backend: string; ok: boolean; waiting?: boolean };
   passphrase: boolean;
 };
-
-const passphrase = v.pipe(v.string(), v.minLength(1), v.maxLength(1024));
 
 export const vaultCommands = {
   "vault.status": command<VaultStatus>()(empty),
