@@ -1,3 +1,5 @@
+// before Rust crypto's module is instantiated
+import "./crypto-clock.ts";
 import { createClient } from "matrix-js-sdk";
 import type { Logger } from "matrix-js-sdk/lib/logger.js";
 import { CoreError } from "../errors.ts";
@@ -5,6 +7,7 @@ import { isObject } from "../json.ts";
 import type { Session } from "../worker-port.ts";
 import { createCrypto, type Backend, type Crypto } from "./crypto.ts";
 import type { Http } from "./http.ts";
+import { silenceSdkBackup } from "./sdk-backup.ts";
 
 /** IndexedDB as the crypto store gives it: the factory and every class that Rust crypto tests with `instanceof`. */
 export type CryptoStoreGlobals = Record<string, unknown>;
@@ -28,6 +31,7 @@ export async function startCrypto(session: Session, http: Http, store: CryptoSto
   for (const [name, value] of Object.entries(store))
     if (/^(indexedDB|IDB[A-Za-z]*)$/.test(name))
       Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+  silenceSdkBackup();
   const client = createClient({
     baseUrl: session.homeserver,
     userId: session.userId,

@@ -1,6 +1,5 @@
 // Longer than most: all that is internal to the crypto backend stands in this one file, so that a drift upstream is mended in one place.
 import {
-  CollectStrategy,
   DecryptionErrorCode,
   DecryptionSettings,
   EncryptionAlgorithm,
@@ -15,12 +14,14 @@ import {
   type OlmMachine,
   type RoomKeyInfo,
   type RoomKeyWithheldInfo,
+  type ToDeviceRequest,
 } from "@matrix-org/matrix-sdk-crypto-wasm";
 import type { UndecryptableReason } from "../../../preload/contract/timeline.ts";
-import { CoreError } from "../errors.ts";
+import { CoreError, toFailure } from "../errors.ts";
 import { integer, isObject, object, text, type Json } from "../json.ts";
 import { log } from "../log.ts";
 import type { Http } from "./http.ts";
+import { publicKeyIn } from "./identity-keys.ts";
 
 /** The members of matrix-js-sdk's crypto backend that we call. Internal to the SDK: tests/core/crypto-contract.test.ts fails when one drifts. */
 export type Backend = {
@@ -34,6 +35,8 @@ export type Backend = {
   }) => Promise<unknown[]>;
   onRoomKeysUpdated: (keys: RoomKeyInfo[]) => Promise<void>;
   onRoomKeysWithheld: (withheld: RoomKeyWithheldInfo[]) => Promise<void>;
+  onUserIdentityUpdated: (userId: UserId) => Promise<void>;
+  onDevicesUpdated: (userIds: string[]) => Promise<void>;
   outgoingRequestsManager: {
     doProcessOutgoingRequests: () => Promise<void>;
     outgoingRequestProcessor: { makeOutgoingRequest: (request: unknown) => Promise<void> };
@@ -45,17 +48,36 @@ export type KeyReport = {
   toDevice: unknown[];
   changed: string[];
   left: string[];
-  counts: Record<string, number>;
+  /** Left out where they are told apart from the rest: then Rust crypto makes no keys. */
+  counts?: Record<string, number>;
   unusedFallbackKeys: string[] | undefined;
 };
 
 export type HistoryVisibility = "invited" | "joined" | "shared" | "world_readable";
 export type RoomEncryption = { algorithm: string; rotationPeriodMs?: number; rotationPeriodMessages?: number };
-export type Trust = { device?: string; shield: "none" | "grey" | "red"; reason?: string };
+/** `identity`: the sender's master key at that moment, where the reason is about it. */
+export type Trust = { device?: string; shield: "none" | "grey" | "red"; reason?: string; identity?: string };
 export type Decrypted =
   | { ok: true; type: string; content: Json; relatesTo: Json | undefined; trust: Trust }
   | { ok: false; reason: UndecryptableReason };
 export type RoomKey = { roomId: string; sessionId: string };
+/** A to-device event of a sync, decrypted where it was encrypted. Without `olm` it came in clear, or could not be read. */
+export type ToDevice = {
+  type: string;
+  sender: string;
+  content: Json;
+  olm?: { sender: string; device?: string; curve25519: string; senderVerified: boolean };
+};
+
+/** What `encrypt` asks of whoever knows the policy; throws where nothing may be sent. */
+export type Sharing = {
+  /** Members' devices are known now, nothing has been sent. */
+  check: (members: string[]) => Promise<void>;
+  /** In turn with all else that moves a ratchet. */
+  share: (settings: EncryptionSettings, room: { roomId: string; members: string[] }) => Promise<ToDeviceRequest[]>;
+  /** Everything that was shared was taken by the server. */
+  shared: () => void;
+};
 
 export const megolm = "m.megolm.v1.aes-sha2";
 export type Crypto = ReturnType<typeof createCrypto>;
@@ -78,13 +100,16 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
     turn = mine.catch(() => undefined);
     return mine;
   };
-  const keyListeners = new Set<(keys: RoomKey[]) => void>();
+  const keys = listeners<RoomKey[]>();
+  const toDevice = listeners<ToDevice[]>();
+  const identities = listeners<string[]>();
+  const devices = listeners<string[]>();
 
   const inner = backend.onRoomKeysUpdated.bind(backend);
-  backend.onRoomKeysUpdated = async (keys) => {
-    const plain = keys.map((key) => ({ roomId: key.roomId.toString(), sessionId: key.sessionId }));
-    await inner(keys);
-    for (const listener of keyListeners) listener(plain);
+  backend.onRoomKeysUpdated = async (updated) => {
+    const plain = updated.map((key) => ({ roomId: key.roomId.toString(), sessionId: key.sessionId }));
+    await inner(updated);
+    keys.tell(plain);
   };
 
   // a message may come before its sender says that the key is withheld: its row then learns the reason
@@ -92,7 +117,19 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
   backend.onRoomKeysWithheld = async (withheld) => {
     const plain = withheld.map((key) => ({ roomId: key.roomId.toString(), sessionId: key.sessionId }));
     await innerWithheld(withheld);
-    for (const listener of keyListeners) listener(plain);
+    keys.tell(plain);
+  };
+
+  const innerIdentity = backend.onUserIdentityUpdated.bind(backend);
+  backend.onUserIdentityUpdated = async (userId) => {
+    const id = userId.toString();
+    await innerIdentity(userId);
+    identities.tell([id]);
+  };
+  const innerDevices = backend.onDevicesUpdated.bind(backend);
+  backend.onDevicesUpdated = async (userIds) => {
+    await innerDevices(userIds);
+    devices.tell(userIds);
   };
 
   /** True where every key query that was wanted at the call has been answered. */
@@ -112,37 +149,58 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
     return true;
   };
 
+  /**
+   * Begins the sessions that Rust crypto wants for itself: with devices whose messages could not be read, so that theirs is replaced,
+   * and with own devices that asked for a key. The SDK asks for these only when something is encrypted.
+   */
+  const mendSessions = async (): Promise<void> => {
+    await backend.keyClaimManager.ensureSessionsForUsers(quiet, []);
+    await backend.outgoingRequestsManager.doProcessOutgoingRequests();
+  };
+
+  // whoever is tracked once stays tracked, but for those whom a sync says to have left
+  const tracked = new Set<string>();
   const track = async (userIds: string[]): Promise<void> => {
-    if (userIds.length === 0) return;
-    const tracked = await machine.trackedUsers();
-    const known = new Set([...tracked].map((user) => user.toString()));
-    const fresh = userIds.filter((userId) => !known.has(userId) && isUser(userId));
+    if (userIds.every((userId) => tracked.has(userId))) return;
+    for (const user of await machine.trackedUsers()) tracked.add(user.toString());
+    const fresh = userIds.filter((userId) => !tracked.has(userId) && isUser(userId));
     if (fresh.length === 0) return;
     // before and after: a query that runs meanwhile may or may not have them in it
     queriesWanted++;
     await machine.updateTrackedUsers(usersFrom(fresh));
     queriesWanted++;
+    for (const userId of fresh) tracked.add(userId);
   };
+
+  /** Members' devices as the server has them now; false where it could not be asked. */
+  const learn = async (members: string[]): Promise<boolean> => {
+    await track(members);
+    return queriesAnswered >= queriesWanted || (await processOutgoing());
+  };
+  /** An Olm session with each of their devices that has a key to begin one with. */
+  const claim = (members: string[]) =>
+    answered("/keys/claim", () => backend.keyClaimManager.ensureSessionsForUsers(quiet, usersFrom(members)));
 
   /**
    * Shares the room's key with the members' devices where they lack it, and encrypts.
-   * Throws `unreachable` where the members' devices could not be learned: a message that some could never read is not sent.
+   * Throws `unreachable` where the members' devices could not be learned: a message that some could never read is not sent; and
+   * what `sharing` throws, before anything of the message has left.
    */
   const encrypt = async (input: {
     roomId: string;
     members: string[];
     encryption: RoomEncryption;
     historyVisibility: HistoryVisibility;
+    sharing: Sharing;
     type: string;
     content: Json;
   }): Promise<Json> => {
     if (input.encryption.algorithm !== megolm)
       throw new CoreError("unsupported", { message: "This room's encryption is not known here." });
-    await track(input.members);
-    if (queriesAnswered < queriesWanted && !(await processOutgoing()))
+    if (!(await learn(input.members)))
       throw new CoreError("unreachable", { message: "The members' devices could not be asked for." });
-    const users = () => usersFrom(input.members);
-    await answered("/keys/claim", () => backend.keyClaimManager.ensureSessionsForUsers(quiet, users()));
+    await input.sharing.check(input.members);
+    await claim(input.members);
     const settings = new EncryptionSettings();
     settings.algorithm = EncryptionAlgorithm.MegolmV1AesSha2;
     settings.historyVisibility = rustVisibility[input.historyVisibility];
@@ -151,8 +209,7 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
       settings.rotationPeriod = BigInt(input.encryption.rotationPeriodMs) * 1000n;
     if (input.encryption.rotationPeriodMessages !== undefined)
       settings.rotationPeriodMessages = BigInt(input.encryption.rotationPeriodMessages);
-    settings.sharingStrategy = CollectStrategy.allDevices();
-    const shares = await inTurn(() => machine.shareRoomKey(new RoomId(input.roomId), users(), settings));
+    const shares = await inTurn(() => input.sharing.share(settings, input));
     for (const share of shares)
       await answered("/sendToDevice/", () =>
         backend.outgoingRequestsManager.outgoingRequestProcessor.makeOutgoingRequest(share),
@@ -162,6 +219,7 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
     ) as unknown;
     if (!isObject(encrypted) || encrypted["algorithm"] !== megolm || typeof encrypted["ciphertext"] !== "string")
       throw new CoreError("unexpected", { message: "Encryption gave no ciphertext." });
+    input.sharing.shared();
     return encrypted;
   };
 
@@ -203,7 +261,7 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
         trust: { ...(device === undefined ? {} : { device }), ...(await shieldOf(shield, result.sender.toString())) },
       };
     } catch (error) {
-      if (error instanceof MegolmDecryptionError) return { ok: false, reason: reasonOf(error, event) };
+      if (error instanceof MegolmDecryptionError) return { ok: false, reason: await reasonOf(error, event) };
       // a malformed event makes the binding throw a plain error
       log.debug("an event could not be decrypted for a reason of its own shape");
       return { ok: false, reason: "malformed" };
@@ -221,17 +279,35 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
       const identity = await machine.getIdentity(new UserId(sender));
       if (identity === undefined) return { shield: "grey", reason: "no-identity" };
     }
-    return { shield: shield.color === ShieldColor.Grey ? "grey" : "red", reason };
+    const mark = { shield: shield.color === ShieldColor.Grey ? ("grey" as const) : ("red" as const), reason };
+    if (shield.code !== ShieldStateCode.VerificationViolation) return mark;
+    const violated = await machine.getIdentity(new UserId(sender));
+    const key = violated === undefined ? undefined : publicKeyIn(object(JSON.parse(violated.masterKey)));
+    violated?.free();
+    return key === undefined ? mark : { ...mark, identity: key };
   };
 
-  const reasonOf = (error: MegolmDecryptionError, event: Json): UndecryptableReason => {
+  /** Whether this device is signed by our identity: who sends to signed devices alone leaves it out otherwise. */
+  const isSignedByOwner = async (): Promise<boolean> => {
+    const device = await machine.getDevice(new UserId(me), machine.deviceId);
+    const signed = device?.isCrossSignedByOwner() === true;
+    device?.free();
+    return signed;
+  };
+
+  const reasonOf = async (error: MegolmDecryptionError, event: Json): Promise<UndecryptableReason> => {
     switch (error.code) {
       case DecryptionErrorCode.MissingRoomKey:
       case DecryptionErrorCode.UnknownMessageIndex: {
         const unsigned = isObject(event["unsigned"]) ? event["unsigned"] : {};
         const membership = text(unsigned["membership"]) ?? text(unsigned["io.element.msc4115.membership"]);
         if (membership !== undefined && membership !== "join" && membership !== "invite") return "not-a-member-then";
-        if (error.maybe_withheld !== undefined) return withheldReason(error.maybe_withheld);
+        const withheld = error.withheldCode;
+        // not withheld but undeliverable: the sender had no session with this device, and may still make one
+        if (withheld !== undefined && withheld !== "m.no_olm") {
+          if (withheld !== "m.unverified") return "withheld";
+          return (await isSignedByOwner()) ? "withheld-unverified" : "withheld-unsigned";
+        }
         if (error.code === DecryptionErrorCode.UnknownMessageIndex) return "key-too-late";
         const sentAtMs = integer(event["origin_server_ts"]) ?? Number.MAX_SAFE_INTEGER;
         return sentAtMs <= machine.deviceCreationTimeMs ? "no-backup" : "missing-key";
@@ -285,22 +361,33 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
     /** This device's Ed25519 key, unpadded base64. */
     fingerprint: machine.identityKeys.ed25519.toBase64(),
     /** Hands what a sync brought to Rust crypto; throws when it could not be taken, and then nothing of that sync may be saved. */
-    receive: async (report: KeyReport): Promise<void> => {
+    receive: async (report: KeyReport, around = <T>(work: () => Promise<T>) => work()): Promise<void> => {
       if (report.changed.length > 0) queriesWanted++;
-      await inTurn(() =>
-        backend.processSyncChanges({
-          toDeviceEvents: report.toDevice,
-          deviceLists: { changed: report.changed.filter(isUser), left: report.left.filter(isUser) },
-          oneTimeKeysCounts: report.counts,
-          unusedFallbackKeys: report.unusedFallbackKeys,
-          useMsc4186: false,
-        }),
+      const received = await inTurn(() =>
+        around(() =>
+          backend.processSyncChanges({
+            toDeviceEvents: report.toDevice,
+            deviceLists: { changed: report.changed.filter(isUser), left: report.left.filter(isUser) },
+            oneTimeKeysCounts: report.counts ?? {},
+            unusedFallbackKeys: report.unusedFallbackKeys,
+            // with sync v2 a missing count would be read as zero
+            useMsc4186: report.counts === undefined,
+          }),
+        ),
       );
+      for (const userId of report.left) tracked.delete(userId);
       if (report.changed.length > 0) queriesWanted++;
+      toDevice.tell(received.flatMap((one) => toDeviceFrom(one) ?? []));
+      if (report.toDevice.length > 0)
+        void mendSessions().catch((error: unknown) => {
+          log.info(`sessions with other devices could not be mended yet: ${toFailure(error).code}`);
+        });
     },
     processOutgoing,
     ensureDeviceKeys,
     track,
+    learn,
+    claim,
     encrypt,
     decrypt,
     /** The next message of the room begins a new session. */
@@ -312,11 +399,60 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
       return { total: counts.total, backedUp: counts.backedUp };
     },
     /** Keys that came, and keys of which it is now known that they will not. */
-    onKeys: (listener: (keys: RoomKey[]) => void) => {
-      keyListeners.add(listener);
-      return () => keyListeners.delete(listener);
+    onKeys: keys.add,
+    /** What each sync brought, in order, before the sync's token is saved. */
+    onToDevice: toDevice.add,
+    /** Users whose cross-signing identity is new or changed. */
+    onIdentities: identities.add,
+    /** Users whose devices are new or changed. */
+    onDevices: devices.add,
+    /** For the neighbours in matrix/ alone. */
+    inner: {
+      machine,
+      backend,
+      http,
+      me,
+      inTurn,
+      /** Sends one of the machine's own requests and tells it the answer. */
+      send: (request: unknown) => backend.outgoingRequestsManager.outgoingRequestProcessor.makeOutgoingRequest(request),
     },
   };
+}
+
+function listeners<T>() {
+  const all = new Set<(value: T) => void>();
+  return {
+    add: (listener: (value: T) => void) => {
+      all.add(listener);
+      return () => {
+        all.delete(listener);
+      };
+    },
+    /** One listener's failure is no other's. */
+    tell: (value: T) => {
+      for (const listener of all)
+        try {
+          listener(value);
+        } catch (error) {
+          log.error("a listener to crypto failed", error);
+        }
+    },
+  };
+}
+
+function toDeviceFrom(received: unknown): ToDevice | undefined {
+  const { message, encryptionInfo } = object(received) ?? {};
+  const event = object(message);
+  const type = text(event?.["type"]);
+  const sender = text(event?.["sender"]);
+  const content = object(event?.["content"]);
+  if (type === undefined || sender === undefined || content === undefined) return undefined;
+  const info = object(encryptionInfo);
+  const curve25519 = text(info?.["senderCurve25519KeyBase64"]);
+  const device = text(info?.["senderDevice"]);
+  if (info === undefined || curve25519 === undefined) return { type, sender, content };
+  const olm = { sender: text(info["sender"]) ?? sender, curve25519, senderVerified: info["senderVerified"] === true };
+  return { type, sender, content, olm: { ...olm, ...(device === undefined ? {} : { device }) } };
 }
 
 /** The binding's user id, which also wants a server's name that could be one; undefined for all else, so that one odd id stalls nothing. */
@@ -328,7 +464,8 @@ function userFrom(userId: string): UserId | undefined {
   }
 }
 const usersFrom = (userIds: string[]): UserId[] => userIds.flatMap((userId) => userFrom(userId) ?? []);
-const isUser = (userId: string): boolean => userFrom(userId) !== undefined;
+/** Whether the binding can name this user at all. */
+export const isUser = (userId: string): boolean => userFrom(userId) !== undefined;
 
 const rustVisibility = {
   invited: RustHistoryVisibility.Invited,
@@ -346,13 +483,12 @@ const shieldReasons: Record<ShieldStateCode, string> = {
   [ShieldStateCode.MismatchedSender]: "mismatched-sender",
 };
 
-/** The binding tells kinds of withholding by their sentence alone. */
-const withheldReason = (sentence: string): UndecryptableReason =>
-  sentence === "The sender has disabled encrypting to unverified devices." ? "withheld-unverified" : "withheld";
-
 function assertShape(backend: Backend): void {
   const wanted: [object, string[]][] = [
-    [backend, ["processSyncChanges", "onRoomKeysUpdated", "onRoomKeysWithheld"]],
+    [
+      backend,
+      ["processSyncChanges", "onRoomKeysUpdated", "onRoomKeysWithheld", "onUserIdentityUpdated", "onDevicesUpdated"],
+    ],
     [backend.outgoingRequestsManager, ["doProcessOutgoingRequests"]],
     [backend.outgoingRequestsManager.outgoingRequestProcessor, ["makeOutgoingRequest"]],
     [backend.keyClaimManager, ["ensureSessionsForUsers"]],

@@ -1,9 +1,13 @@
 import { EnvHttpProxyAgent, fetch as undiciFetch, request as undiciRequest } from "undici";
 import { CoreError } from "../errors.ts";
 import type { ProxySettings } from "../worker-port.ts";
+import { onlyAsked } from "./key-query.ts";
 
-/** What the tap sees of a request that carries keys or ciphertext: the path alone, and whether it was acknowledged. */
-export type TapListener = (seen: { path: string; ok: boolean }) => void;
+/**
+ * What the tap sees of a request: the path alone, whether it was acknowledged, and what time the server says it is. Of a question for
+ * others' keys also which of their servers the own one could not reach (client-server API, `failures` of /keys/query and /keys/claim).
+ */
+export type TapListener = (seen: { path: string; ok: boolean; serverMs?: number; failedServers?: string[] }) => void;
 
 export type HttpOptions = {
   /** Base URL without a trailing slash. */
@@ -19,9 +23,15 @@ export type HttpOptions = {
 export type RequestOptions = {
   query?: Record<string, string | number | undefined>;
   body?: unknown;
+  /** In place of `body`: sent as they are, as media are. */
+  bytes?: Uint8Array;
   timeoutMs?: number;
   signal?: AbortSignal;
   anonymous?: boolean;
+  /** The caller has awaited the barrier since it made what the body carries. */
+  isDurable?: boolean;
+  /** Sees the body of a refusal, whose words are the server's own: never to be logged or shown. */
+  refused?: (status: number, body: Record<string, unknown>) => void;
 };
 
 const defaultTimeoutMs = 30_000;
@@ -30,6 +40,8 @@ const largestAnswerBytes = 512 * 1024 * 1024;
 const keyQueryTimeoutMs = 20_000;
 const carriesSecrets =
   /\/(keys\/(upload|claim|signatures\/upload|device_signing\/upload)|sendToDevice\/|room_keys\/keys|dehydrated_device|rooms\/[^/]+\/send\/m\.room\.encrypted)/;
+
+const asksForKeys = /\/keys\/(query|claim)$/;
 
 export type Http = ReturnType<typeof createHttp>;
 
@@ -53,8 +65,13 @@ export function createHttp(options: HttpOptions) {
   const beforeLeaving = async (path: string) => {
     if (options.barrier && carriesSecrets.test(path)) await options.barrier();
   };
-  const tell = (path: string, ok: boolean) => {
-    for (const listener of listeners) listener({ path, ok });
+  const tell = (path: string, ok: boolean, date?: string | string[] | null, failedServers?: string[]) => {
+    const serverMs = typeof date === "string" ? Date.parse(date) : Number.NaN;
+    const more = {
+      ...(Number.isFinite(serverMs) ? { serverMs } : {}),
+      ...(failedServers === undefined ? {} : { failedServers }),
+    };
+    for (const listener of listeners) listener({ path, ok, ...more });
   };
 
   /** Throws `CoreError`; the answer is parsed JSON of unknown shape. */
@@ -66,7 +83,7 @@ export function createHttp(options: HttpOptions) {
     const url = new URL(options.homeserver + path);
     for (const [name, value] of Object.entries(more.query ?? {}))
       if (value !== undefined) url.searchParams.set(name, String(value));
-    await beforeLeaving(path);
+    if (more.isDurable !== true) await beforeLeaving(path);
     const timeout = AbortSignal.timeout(more.timeoutMs ?? defaultTimeoutMs);
     const signal = more.signal ? AbortSignal.any([more.signal, timeout]) : timeout;
     let status: number;
@@ -80,11 +97,13 @@ export function createHttp(options: HttpOptions) {
         headers: {
           accept: "application/json",
           ...(more.body === undefined ? {} : { "content-type": "application/json" }),
+          ...(more.bytes === undefined ? {} : { "content-type": "application/octet-stream" }),
           ...(more.anonymous || options.accessToken === undefined
             ? {}
             : { authorization: `Bearer ${options.accessToken}` }),
         },
         ...(more.body === undefined ? {} : { body: JSON.stringify(more.body) }),
+        ...(more.bytes === undefined ? {} : { body: more.bytes }),
       });
       status = answer.statusCode;
       headers = answer.headers;
@@ -94,8 +113,11 @@ export function createHttp(options: HttpOptions) {
       if (more.signal?.aborted) throw new CoreError("cancelled", { cause });
       throw new CoreError(timeout.aborted ? "timeout" : "unreachable", { cause, retryable: true });
     }
-    tell(path, status < 300);
-    if (status >= 300) throw refusal(status, text, retryAfter(headers["retry-after"]), onUnknown);
+    tell(path, status < 300, headers["date"]);
+    if (status >= 300) {
+      more.refused?.(status, parsedObject(text));
+      throw refusal(status, text, retryAfter(headers["retry-after"]), onUnknown);
+    }
     try {
       return JSON.parse(text) as unknown;
     } catch (cause) {
@@ -105,6 +127,43 @@ export function createHttp(options: HttpOptions) {
         details: { kind: "bad-answer" },
       });
     }
+  };
+
+  /**
+   * A body to be read as it comes, for answers that must never lie whole in memory. Throws `CoreError`, also while it is read;
+   * silence of a minute ends it.
+   */
+  const download = async (
+    path: string,
+    more: Pick<RequestOptions, "query" | "signal"> = {},
+  ): Promise<AsyncIterable<Uint8Array>> => {
+    const url = new URL(options.homeserver + path);
+    for (const [name, value] of Object.entries(more.query ?? {}))
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    const failed = (cause: unknown) =>
+      more.signal?.aborted === true
+        ? new CoreError("cancelled", { cause })
+        : new CoreError("unreachable", { cause, retryable: true });
+    const answer = await undiciRequest(url, {
+      method: "GET",
+      dispatcher: agent,
+      ...(more.signal === undefined ? {} : { signal: more.signal }),
+      headers: { accept: "application/json", authorization: `Bearer ${options.accessToken ?? ""}` },
+      headersTimeout: 120_000,
+    }).catch((cause: unknown) => {
+      throw failed(cause);
+    });
+    if (answer.statusCode >= 300) {
+      const text = await answer.body.text();
+      throw refusal(answer.statusCode, text, retryAfter(answer.headers["retry-after"]), onUnknown);
+    }
+    return (async function* () {
+      try {
+        for await (const piece of answer.body) yield piece as Uint8Array;
+      } catch (cause) {
+        throw failed(cause);
+      }
+    })();
   };
 
   const onUnknown = (soft: boolean) => {
@@ -130,9 +189,14 @@ export function createHttp(options: HttpOptions) {
         dispatcher: agent,
       });
       const text = await answer.text();
-      tell(url.pathname, answer.ok);
+      const failed = asksForKeys.test(url.pathname) ? failedServersIn(text) : undefined;
+      tell(url.pathname, answer.ok, answer.headers.get("date"), failed);
       if (answer.status === 401) refusal(answer.status, text, undefined, onUnknown);
-      return new Response(answer.status === 204 ? null : text, {
+      const kept =
+        answer.ok && url.pathname.endsWith("/keys/query")
+          ? onlyAsked(parsedObject(typeof init?.body === "string" ? init.body : ""), text)
+          : text;
+      return new Response(answer.status === 204 ? null : kept, {
         status: answer.status,
         headers: Object.fromEntries(answer.headers),
       });
@@ -144,6 +208,7 @@ export function createHttp(options: HttpOptions) {
 
   return {
     request,
+    download,
     fetchFn,
     homeserver: options.homeserver,
     tap: (listener: TapListener) => {
@@ -154,6 +219,13 @@ export function createHttp(options: HttpOptions) {
       await agent.destroy();
     },
   };
+}
+
+/** An answer with keys is large, and seldom names failures: it is parsed a second time only where it does. */
+function failedServersIn(answer: string): string[] {
+  if (!/"failures"\s*:\s*\{\s*"/.test(answer)) return [];
+  const failures = parsedObject(answer)["failures"];
+  return typeof failures === "object" && failures !== null ? Object.keys(failures) : [];
 }
 
 /** `https:` anywhere, `http:` on loopback alone. */
@@ -174,6 +246,15 @@ function retryAfter(header: string | string[] | undefined): number | undefined {
   return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), 3_600_000) : undefined;
 }
 
+function parsedObject(text: string): Record<string, unknown> {
+  try {
+    const parsed = JSON.parse(text) as unknown;
+    return typeof parsed === "object" && parsed !== null ? (parsed as Record<string, unknown>) : {};
+  } catch {
+    return {}; // a proxy's page in place of the server's answer: the status alone counts
+  }
+}
+
 /** Matrix's standard error response (client-server API, "Standard error response") as a `CoreError`. */
 function refusal(
   status: number,
@@ -181,13 +262,7 @@ function refusal(
   retryAfterMs: number | undefined,
   onUnknownToken: (soft: boolean) => void,
 ): CoreError {
-  let body: Record<string, unknown> = {};
-  try {
-    const parsed = JSON.parse(text) as unknown;
-    if (typeof parsed === "object" && parsed !== null) body = parsed as Record<string, unknown>;
-  } catch {
-    body = {}; // a proxy's page in place of the server's answer: the status alone counts
-  }
+  const body = parsedObject(text);
   const errcode =
     typeof body["errcode"] === "string" && /^[A-Z_a-z.]{1,64}$/.test(body["errcode"]) ? body["errcode"] : undefined;
   const details = { status, ...(errcode === undefined ? {} : { errcode }) };
@@ -214,4 +289,6 @@ function refusal(
 }
 
 const flowsOf = (body: Record<string, unknown>) =>
-  Array.isArray(body["flows"]) ? { flows: body["flows"], session: body["session"] } : {};
+  Array.isArray(body["flows"])
+    ? { flows: body["flows"], session: body["session"], completed: body["completed"], params: body["params"] }
+    : {};

@@ -76,6 +76,17 @@ export async function register(input: Credentials, proxy: ProxySettings): Promis
   }
 }
 
+/** Signs a session out on its server. Source: client-server API, "Logout". */
+export async function endSession(session: Session, proxy: ProxySettings): Promise<Record<string, never>> {
+  const http = createHttp({ homeserver: session.homeserver, accessToken: session.accessToken, proxy });
+  try {
+    await http.request("POST", "/_matrix/client/v3/logout", { body: {}, timeoutMs: 10_000 });
+    return {};
+  } finally {
+    await http.close();
+  }
+}
+
 const localpartOf = (user: string) => (user.startsWith("@") ? user.slice(1).replace(/:.*$/s, "") : user);
 
 function sessionFrom(answer: unknown, homeserver: string): Session {

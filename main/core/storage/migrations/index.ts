@@ -1,4 +1,19 @@
 import { initial } from "./0001-initial.ts";
+import { deviceKeys } from "./0002-device-keys.ts";
+import { trust } from "./0003-trust.ts";
+import { verification } from "./0004-verification.ts";
+import { backup } from "./0005-backup.ts";
+import { historySharing } from "./0006-history-sharing.ts";
+import { salvage } from "./0007-salvage.ts";
 
 /** In order; step n brings a database from version n-1 to n. Never edited once released. */
-export const migrations: readonly string[] = [initial];
+export const migrations: readonly string[] = [
+  initial,
+  deviceKeys,
+  trust,
+  verification,
+  backup,
+
+  historySharing,
+  salvage,
+];

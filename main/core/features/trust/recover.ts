@@ -1,0 +1,78 @@
+import type { Secret } from "../../../../preload/contract/trust.ts";
+import { CoreError } from "../../errors.ts";
+import { identityKeys, publicHalf, type Seeds } from "../../matrix/identity-keys.ts";
+import { secretNames, type StorageKey, type Way } from "../../matrix/secret-storage.ts";
+import type { IdentityStore } from "../../storage/identity-store.ts";
+import { signThisDevice } from "./establish.ts";
+import { dropLostPlan } from "./identity-plan.ts";
+import { secrets } from "./inspect.ts";
+import type { OwnAccount } from "./own-account.ts";
+
+/** One way in, not both and not none. */
+export function wayOf(input: { recoveryKey?: string | undefined; passphrase?: string | undefined }): Way {
+  const { recoveryKey, passphrase } = input;
+  if (recoveryKey !== undefined && passphrase === undefined) return { recoveryKey };
+  if (passphrase !== undefined && recoveryKey === undefined) return { passphrase };
+  throw new CoreError("bad-request", { message: "A recovery key or a passphrase is wanted, and one of them." });
+}
+
+/** Those secrets of storage that open and fit their public halves on the server: of no other is any use made. */
+export async function openSecrets(
+  account: OwnAccount,
+  storageKey: StorageKey,
+): Promise<{ seeds: Partial<Seeds>; backup: string | undefined }> {
+  const { identity, backup, storage } = account;
+  const [{ keys }, version, ...stored] = await Promise.all([
+    identity.onServer(),
+    backup.find(),
+    ...secrets.map((name) => storage.secret(secretNames[name], storageKey)),
+  ]);
+  const values = new Map(secrets.map((name, index) => [name, stored[index]] as const));
+  const value = (name: Secret) => {
+    const found = values.get(name);
+    return found?.at === "open" ? found.secret : undefined;
+  };
+  const seeds: Partial<Seeds> = {};
+  for (const name of identityKeys) {
+    const seed = value(name);
+    if (seed !== undefined && keys[name] !== undefined && publicHalf(seed) === keys[name]) seeds[name] = seed;
+  }
+  const key = value("backup");
+  const fits = key !== undefined && version !== undefined && backup.publicHalf(key) === version.publicKey;
+  return { seeds, backup: fits ? key : undefined };
+}
+
+/** This device becomes one of the account's verified ones. Answers the secrets that it still lacks. */
+export async function recover(
+  account: OwnAccount,
+  store: IdentityStore,
+  way: Way,
+  nowMs: () => number,
+): Promise<{ missing: Secret[] }> {
+  const { crypto, identity, backup } = account;
+  const storageKey = await account.storage.unlock(way);
+  const opened = await openSecrets(account, storageKey);
+  if ((await identity.onServer()).device === "missing") {
+    await crypto.processOutgoing();
+    await crypto.ensureDeviceKeys();
+  }
+  await identity.learn();
+  await identity.adopt(opened.seeds);
+  const here = await identity.here();
+  // without the master key nothing says that the other keys are the account's own: no device is signed on a server's word
+  if (here.at !== "none" && here.identityVerified && here.secrets.selfSigning) await signThisDevice(account);
+  const version = await backup.find();
+  if (opened.backup !== undefined && version !== undefined) await backup.use(version, opened.backup);
+  await dropLostPlan(store, (await identity.onServer()).keys.master, nowMs());
+  const missing = await missingHere(account);
+  if (missing.length > 0) await identity.askOthers();
+  return { missing };
+}
+
+export async function missingHere({ identity, backup }: OwnAccount): Promise<Secret[]> {
+  const { secrets: held } = await identity.here();
+  const [key, version] = await Promise.all([backup.held(), backup.find()]);
+  const missing: Secret[] = identityKeys.filter((name) => !held[name]);
+  if (key === undefined || key.publicKey !== version?.publicKey) missing.push("backup");
+  return missing;
+}
