@@ -1,0 +1,61 @@
+import { expect, test } from "vitest";
+import { useHomeserver, type Person } from "../people.ts";
+
+const { server, person, room } = useHomeserver();
+const setUp = (one: Person) =>
+  one.core.ok("trust.setUp", { password: one.account.password, recovery: { kind: "key" } });
+const isOneKey = { method: "GET", path: /\/room_keys\/keys\/[^/]+\/[^/]+$/ };
+const isMany = { method: "GET", path: /\/room_keys\/keys(\/[^/]+)?$/ };
+
+test("an undecryptable message asks the backup for its own session, and says so where it is not there", async () => {
+  const ana = await person("ana");
+  const ben = await person("ben");
+  const { recoveryKey } = await setUp(ana);
+  await setUp(ben);
+  const roomId = await room(ana, [ben]);
+  await ana.core.sent(roomId, await ana.core.send(roomId, "in the backup"));
+  await ana.core.until(async () => {
+    const status = await ana.core.ok("backup.status", {});
+    return status.at === "on" && status.backedUp === status.total && status.total > 0;
+  }, "the backup");
+  await ana.core.stop();
+
+  const again = await person("again", await server().login(ana.account));
+  await again.core.room(roomId);
+  await again.core.history(roomId);
+  await again.core.item(roomId, (item) => item.kind === "undecryptable", "an unreadable message");
+  expect(again.proxy.seen(isOneKey)).toEqual([]);
+  await again.core.ok("trust.recover", { recoveryKey });
+  await again.core.message(roomId, "in the backup");
+  expect(again.proxy.seen(isOneKey).length).toBeGreaterThan(0);
+  expect(again.proxy.seen(isMany)).toEqual([]);
+});
+
+test("a session that the backup lacks is asked for once, and the message says that it was looked for", async () => {
+  const ana = await person("ana");
+  const ben = await person("ben");
+  await setUp(ana);
+  await setUp(ben);
+  const roomId = await room(ana, [ben]);
+  // the key never arrives
+  ana.proxy.on(
+    { path: /\/v3\/sync$/ },
+    {
+      kind: "rewrite-response",
+      json: (body) => ({ ...(body as object), to_device: { events: [] } }),
+    },
+  );
+  await ana.core.sync();
+  await ben.core.sent(roomId, await ben.core.send(roomId, "lost"));
+  const item = await ana.core.item(
+    roomId,
+    (one) => one.undecryptable?.tried.includes("backup") === true,
+    "a message that was looked for",
+  );
+  expect(item.kind).toBe("undecryptable");
+  const asked = ana.proxy.seen(isOneKey).length;
+  expect(asked).toBe(1);
+  await ana.core.ok("timeline.retryDecryption", { roomId, itemId: item.itemId });
+  await ana.core.sync();
+  expect(ana.proxy.seen(isOneKey).length).toBe(asked);
+});
