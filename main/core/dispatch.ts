@@ -8,8 +8,9 @@ export type InternalHandlers<N extends keyof InternalCalls> = {
   [K in N]: (input: InternalCalls[K]["input"]) => Promise<InternalCalls[K]["output"]> | InternalCalls[K]["output"];
 };
 /** Every command that core answers: a missing or mistyped handler does not compile. */
-export type AccountHandlers = Handlers<CoreCommandName> & InternalHandlers<"account.atRisk" | "account.endSession">;
-export type GuestHandlers = InternalHandlers<"guest.discover" | "guest.login" | "guest.register">;
+export type AccountHandlers = Handlers<CoreCommandName> &
+  InternalHandlers<"account.atRisk" | "account.endSession" | "account.salvage">;
+export type GuestHandlers = InternalHandlers<"guest.discover" | "guest.login" | "guest.register" | "guest.endSession">;
 
 /** Name → handler. The router has checked the input against the command's schema; errors become data here and nowhere else. */
 export function createDispatch(handlers: AccountHandlers | GuestHandlers) {

@@ -17,6 +17,7 @@ const sentences: Partial<Record<FailureCode, string>> = {
   "too-large": "This is too large.",
   "database-corrupt": "The account's database is damaged.",
   "disk-full": "The disk is full.",
+  "identity-changed": "The identity of a recipient changed since it was verified.",
   "recipients-blocked": "Some recipients must not receive this as things stand.",
   cancelled: "This was cancelled.",
   unexpected: "Something went wrong that should not.",

@@ -5,15 +5,33 @@ import type { Emit, Events } from "../../preload/contract/index.ts";
 import type { Item } from "../../preload/contract/timeline.ts";
 import type { AccountHandlers } from "./dispatch.ts";
 import { CoreError, toFailure } from "./errors.ts";
+import type { Feature } from "./feature.ts";
 import { createAccountHandlers } from "./features/account/handlers.ts";
+import { createBackup } from "./features/backup/backup.ts";
+import { createDeviceKeys } from "./features/device-keys/device-keys.ts";
+import { createDeviceKeysHandlers } from "./features/device-keys/handlers.ts";
+import { blankHistory } from "./features/device-keys/history.ts";
+import { becomeDevice } from "./features/renew/device-change.ts";
+import { createSalvage } from "./features/renew/salvage.ts";
+import { createHistorySharingFeature } from "./features/history-sharing/history-sharing.ts";
+import { createInvitesHandlers } from "./features/invites/handlers.ts";
 import { createRoomsHandlers } from "./features/rooms/handlers.ts";
 import { roomList } from "./features/rooms/room-list.ts";
 import { createTimelineHandlers } from "./features/timeline/handlers.ts";
 import { createHistory } from "./features/timeline/history.ts";
 import { createIngest } from "./features/timeline/ingest.ts";
 import { itemFromQueue, itemsFrom } from "./features/timeline/items.ts";
+import { createDeviceFacts } from "./features/devices/device-facts.ts";
+import { createDevicesHandlers } from "./features/devices/handlers.ts";
 import { createReadMarkers } from "./features/timeline/read-markers.ts";
 import { createSendQueue } from "./features/timeline/send-queue.ts";
+import { directRoom } from "./features/verification/direct-room.ts";
+import { createVerification } from "./features/verification/feature.ts";
+import { createVerificationHandlers } from "./features/verification/handlers.ts";
+import { createRoomSender } from "./features/verification/room-sender.ts";
+import { createUndecryptableRetry } from "./features/timeline/undecryptable-retry.ts";
+import { createIdentityHandlers } from "./features/trust/identity-handlers.ts";
+import { createTrust } from "./features/trust/trust-handlers.ts";
 import { object, text, texts } from "./json.ts";
 import { log } from "./log.ts";
 import type { Crypto } from "./matrix/crypto.ts";
@@ -21,20 +39,32 @@ import { createHttp } from "./matrix/http.ts";
 import type { PushRules } from "./matrix/push-rules.ts";
 import type { Touched } from "./room-event.ts";
 import { createAccountStore } from "./storage/account-store.ts";
+import { createBackupStore } from "./storage/backup-store.ts";
 import { openAccountDatabase } from "./storage/database.ts";
 import { openCryptoDatabase } from "./storage/crypto-database.ts";
+import { createDeviceKeysStore } from "./storage/device-keys-store.ts";
+import { createIdentityStore } from "./storage/identity-store.ts";
+import { createHistorySharingStore } from "./storage/history-sharing-store.ts";
+import { createSalvageStore } from "./storage/salvage-store.ts";
+import { createOlmSessions } from "./storage/olm-sessions.ts";
 import { createQueueStore } from "./storage/queue-store.ts";
 import { createRoomStore, type RoomRow } from "./storage/room-store.ts";
 import { createTimelineStore } from "./storage/timeline-store.ts";
+import { createTrustStore } from "./storage/trust-store.ts";
+import { createVerificationStore } from "./storage/verification-store.ts";
+import { createUndecryptableStore } from "./storage/undecryptable-store.ts";
+import { createAccountData } from "./sync/account-data.ts";
 import { applyBatch, refresh, type Applied } from "./sync/apply.ts";
 import { roomEvent } from "./sync/batch.ts";
-import { createEncrypt } from "./sync/encrypt.ts";
+import { createEncrypt, readersOf } from "./sync/encrypt.ts";
 import { fetchFirstRooms } from "./sync/first-rooms.ts";
 import { createGapFiller } from "./sync/gap-filler.ts";
 import { createSyncLoop } from "./sync/loop.ts";
 import { createMemberLoader } from "./sync/members.ts";
 import { poll } from "./sync/v2.ts";
 import type { WorkerStart } from "./worker-port.ts";
+
+const muchToSend = 20;
 
 type AccountStart = Extract<WorkerStart, { kind: "account" }>;
 export type Session = {
@@ -46,7 +76,11 @@ export type Session = {
 };
 
 /** Builds one account: storage, client, features, and the wires between them. Longer than most: it is the one place that knows all parts. */
-export function startSession(start: AccountStart, send: (event: string, payload: unknown) => void): Promise<Session> {
+export async function startSession(
+  start: AccountStart,
+  send: (event: string, payload: unknown) => void,
+  decryptWorker: URL,
+): Promise<Session> {
   const { session } = start;
   const me = session.userId;
   const nowMs = () => Date.now();
@@ -55,6 +89,8 @@ export function startSession(start: AccountStart, send: (event: string, payload:
   const rooms = createRoomStore(db, me);
   const timeline = createTimelineStore(db);
   const queue = createQueueStore(db);
+  const salvageStore = createSalvageStore(db);
+  await becomeDevice(salvageStore, start.folder, session.deviceId);
   const cryptoDatabase = openCryptoDatabase(start.folder, start.keys.crypto, !start.lastStopOrderly);
   start.keys.account.fill(0);
   start.keys.crypto.fill(0);
@@ -88,6 +124,9 @@ export function startSession(start: AccountStart, send: (event: string, payload:
     emit("account.changed", payload);
   };
 
+  /** What lives beside rooms and timeline; told of crypto, of each sync, and of the end. */
+  const features: Feature[] = [];
+
   let pushRules: PushRules | undefined;
   let stopping = false;
   const cryptoStarted = Promise.withResolvers<Crypto>();
@@ -96,7 +135,26 @@ export function startSession(start: AccountStart, send: (event: string, payload:
   let cryptoNow = cryptoStarted.promise;
   const crypto = () => cryptoNow;
 
-  const stores = { rooms, timeline, me };
+  const loadMembers = createMemberLoader({ db, http, rooms, account });
+
+  const trustStore = createTrustStore(db);
+  const deviceFacts = createDeviceFacts({ me, current: session.deviceId, store: trustStore, nowMs });
+  const trust = createTrust({
+    me,
+    deviceId: session.deviceId,
+    store: trustStore,
+    rooms,
+    crypto,
+    olmSessions: createOlmSessions(cryptoDatabase.globals),
+    loadMembers,
+    membersOf: (roomId) => readersOf(rooms, roomId),
+    shown: deviceFacts.shown,
+    emit,
+    nowMs,
+  });
+  features.push(trust.feature);
+
+  const stores = { rooms, timeline, me, shieldNow: trust.shields.now };
   const ingest = createIngest({
     db,
     timeline,
@@ -104,11 +162,69 @@ export function startSession(start: AccountStart, send: (event: string, payload:
     me,
     nowMs,
     evaluate: (roomId, event) => pushRules?.evaluate(roomId, event) ?? 1,
+    undecryptable: {
+      asksOwnDevices: () => undecryptable.asksOwnDevices(),
+      failed: (numbers) => {
+        undecryptable.failed(numbers);
+      },
+    },
+    shieldThen: trust.shields.then,
   });
+  const undecryptable = createUndecryptableRetry({
+    askBackup: (keys) => {
+      backup.ask(keys);
+    },
+    db,
+    store: createUndecryptableStore(db),
+    timeline,
+    createKeyRequests: async (core) => (await import("./matrix/key-requests.ts")).createKeyRequests(core, nowMs),
+    retry: (core, rows) => retryDecryption(core, rows),
+    tell: (rows) => {
+      for (const [roomId, ofRoom] of Map.groupBy(rows, (row) => row.room_id))
+        tellItems(roomId, { events: new Set(ofRoom.map((row) => row.event_id)) }, false);
+    },
+    nowMs,
+  });
+  features.push(undecryptable);
+  const historySharing = createHistorySharingFeature({
+    store: createHistorySharingStore(db),
+    rooms,
+    createSharing: async (core) => (await import("./matrix/history-sharing.ts")).createHistorySharing(core),
+    readers: async (roomId) =>
+      (await trust.handlers["trust.recipients"]({ roomId })).receives.map(
+        ({ userId, deviceId }) => `${userId} ${deviceId}`,
+      ),
+    nowMs,
+  });
+  features.push(historySharing);
   const history = createHistory({ db, http, rooms, timeline, ingest, crypto, readEvent: roomEvent });
-  const loadMembers = createMemberLoader({ db, http, rooms, account });
+  const accountData = createAccountData({
+    http,
+    account,
+    me,
+    settled: (type, content) => {
+      if (type !== "m.direct") return;
+      db.transaction(() => {
+        rooms.setDirect(content);
+      });
+      tellRooms(Object.values(content).flatMap(texts));
+    },
+  });
+
+  const deviceKeys = createDeviceKeys({
+    http,
+    store: createDeviceKeysStore(db, blankHistory),
+    me,
+    deviceId: session.deviceId,
+    emit,
+    nowMs,
+    setAccountData: (type, content) => accountData.change(type, () => content),
+    isFirstSync: () => account.syncToken() === undefined,
+  });
+  features.push(deviceKeys);
 
   const tellItems = (roomId: string, touched: Touched, gap: boolean) => {
+    for (const feature of features) feature.roomEvents?.(roomId, touched.events);
     const shown = ingest.rowsOf(touched.events).filter((row) => row.shown === 1 && row.room_id === roomId);
     if (shown.length === 0) return;
     emit("timeline.changed", {
@@ -132,6 +248,7 @@ export function startSession(start: AccountStart, send: (event: string, payload:
     nowMs,
     poll: async (timeoutMs, signal) => {
       await crypto();
+      deviceKeys.polls();
       return poll(http, {
         since: account.syncToken(),
         timeoutMs,
@@ -150,8 +267,10 @@ export function startSession(start: AccountStart, send: (event: string, payload:
         timeline,
         ingest,
         crypto: await crypto(),
+        receive: deviceKeys.receive,
         cryptoBarrier: () => cryptoDatabase.barrier(),
         me,
+        accepted: historySharing.joined,
       }).catch((error: unknown) => {
         throw cryptoDatabase.isBehind() ? new CoreError("disk-full", { cause: error }) : error;
       });
@@ -163,6 +282,7 @@ export function startSession(start: AccountStart, send: (event: string, payload:
       syncState = next;
       statusChanged();
     },
+    isSendingMuch: () => queue.isLongerThan(muchToSend),
   });
 
   let holesSeen = false;
@@ -186,13 +306,15 @@ export function startSession(start: AccountStart, send: (event: string, payload:
     },
   });
 
+  const encrypt = createEncrypt({ rooms, loadMembers, crypto, sharing: trust.sharing });
   const sendQueue = createSendQueue({
     db,
     queue,
     rooms,
     http,
     fresh: loop.fresh,
-    encrypt: createEncrypt({ rooms, loadMembers, crypto }),
+    encrypt,
+    barrier: () => cryptoDatabase.barrier(),
     changed: (row) => {
       emit("timeline.changed", {
         roomId: row.room_id,
@@ -225,8 +347,10 @@ export function startSession(start: AccountStart, send: (event: string, payload:
     holesSeen = true;
     gapFiller.again();
     readMarkers.flush();
+    accountData.settle();
     sendQueue.wakeAll();
-    if (!keysChecked) void checkDeviceKeys();
+    if (!keysChecked && deviceKeys.areUp()) void checkDeviceKeys();
+    for (const feature of features) feature.synced?.(applied);
     if (unfinished) void finish();
     unfinished = applied.unfinished;
   };
@@ -262,6 +386,7 @@ export function startSession(start: AccountStart, send: (event: string, payload:
         log.error("rows of a late key could not be decrypted", error);
       });
     });
+    for (const feature of features) await feature.cryptoStarted?.(core);
     return core;
   };
   /** After a write that failed: keys that Rust crypto took for unreadable are read when the same sync comes again. */
@@ -305,19 +430,117 @@ export function startSession(start: AccountStart, send: (event: string, payload:
     return latest;
   };
 
+  const backup = createBackup({
+    me,
+    http,
+    store: createBackupStore(db),
+    crypto,
+    emit,
+    nowMs,
+    rooms: () => {
+      const last = account.meta("last_room");
+      return [...(last === undefined ? [] : [last]), ...rooms.list(undefined).map((row) => row.room_id)];
+    },
+    roomsKnown: async () => {
+      if (account.syncToken() === undefined) await loop.syncNow(undefined).catch(() => undefined);
+    },
+    inPieces: cryptoDatabase.inPieces,
+    decryptWorker,
+    opened: undecryptable.backupOpened,
+    lookedFor: undecryptable.lookedFor,
+  });
+  features.push(backup.feature);
+  const salvage = createSalvage({
+    store: salvageStore,
+    crypto,
+    inPieces: cryptoDatabase.inPieces,
+    halt: () => Promise.allSettled([sendQueue.stop(), loop.stop()]),
+    barrier: () => cryptoDatabase.barrier(),
+  });
+  features.push(salvage.feature);
+
+  const identity = createIdentityHandlers({
+    me,
+    http,
+    store: createIdentityStore(db),
+    backupChanged: backup.changed,
+    crypto,
+    emit,
+    nowMs,
+    encryptedRooms: () => rooms.list(undefined).flatMap((row) => (row.encryption === null ? [] : [row.room_id])),
+  });
+  features.push(identity.feature);
+
+  const roomsHandlers = createRoomsHandlers({
+    me,
+    db,
+    http,
+    rooms,
+    account,
+    loadMembers,
+    changeAccountData: accountData.change,
+    history: historySharing,
+    syncNow: loop.syncNow,
+    list: (roomIds) =>
+      roomList({ rooms, me, latestOf, isMuted: (roomId) => pushRules?.isMuted(roomId) ?? false }, roomIds),
+    changed: tellRooms,
+    trustIn: trust.pins.trustIn,
+  });
+  const sendToRoom = createRoomSender({
+    http,
+    rooms,
+    fresh: loop.fresh,
+    encrypt,
+    recipients: (roomId) => trust.handlers["trust.recipients"]({ roomId }),
+  });
+  const verification = createVerification({
+    me,
+    deviceId: session.deviceId,
+    http,
+    store: createVerificationStore(db),
+    emit: (event, payload) => {
+      emit(event, payload);
+      trust.heard(event, payload);
+    },
+    ignored: (userId) => object(account.accountData("m.ignored_user_list")?.["ignored_users"])?.[userId] !== undefined,
+    sendToRoom,
+    rows: ingest.rowsOf,
+    nowMs,
+  });
+  features.push(verification.feature);
+
   const handlers: AccountHandlers = {
-    ...createAccountHandlers({ http, loop, crypto }),
-    ...createRoomsHandlers({
+    ...identity.handlers,
+    ...trust.handlers,
+    ...createDevicesHandlers({
       me,
-      db,
+      deviceId: session.deviceId,
       http,
-      rooms,
-      account,
-      loadMembers,
-      syncNow: loop.syncNow,
-      list: (roomIds) =>
-        roomList({ rooms, me, latestOf, isMuted: (roomId) => pushRules?.isMuted(roomId) ?? false }, roomIds),
-      changed: tellRooms,
+      store: trustStore,
+      facts: deviceFacts,
+      crypto,
+      devices: trust.devices,
+      isVerified: (user) => trust.pins.standing(user) === "verified",
+      emit,
+      nowMs,
+    }),
+    ...createAccountHandlers({ http, loop, crypto }),
+    ...backup.handlers,
+    ...salvage.handlers,
+    ...createDeviceKeysHandlers(deviceKeys),
+    ...createInvitesHandlers({ me, nowMs }),
+    ...roomsHandlers,
+    ...createVerificationHandlers({
+      me,
+      deviceId: session.deviceId,
+      verification,
+      directRoom: directRoom({
+        rooms,
+        create: async (userId) => (await roomsHandlers["rooms.create"]({ kind: "dm", invite: [userId] })).roomId,
+      }),
+      sendToRoom,
+      newTransactionId: () => `v${randomBytes(15).toString("base64url")}`,
+      nowMs,
     }),
     ...createTimelineHandlers({
       me,
@@ -329,9 +552,11 @@ export function startSession(start: AccountStart, send: (event: string, payload:
       history,
       ingest,
       crypto,
+      syncNow: loop.syncNow,
       emit,
       markRead: readMarkers.mark,
       newTransactionId: () => `r${randomBytes(15).toString("base64url")}`,
+      shieldNow: trust.shields.now,
     }),
   };
 
@@ -383,13 +608,14 @@ export function startSession(start: AccountStart, send: (event: string, payload:
     stopping = true;
     cryptoStarted.reject(new CoreError("cancelled"));
     gapFiller.stop();
+    await Promise.allSettled(features.map((feature) => Promise.resolve(feature.stop?.())));
     await Promise.allSettled([sendQueue.stop(), loop.stop()]);
     await http.close();
     await cryptoDatabase.close();
     db.close();
   };
 
-  return Promise.resolve({ handlers, status, run, stop });
+  return { handlers, status, run, stop };
 }
 
 /** Source: client-server API, "m.room.power_levels", `notifications`. */

@@ -38,8 +38,15 @@ export type InternalCalls = {
   /** `deviceId`: signs in again as that device, after a soft logout. */
   "guest.login": { input: Credentials & { deviceId?: string }; output: Session };
   "guest.register": { input: Credentials; output: Session };
+  /** Ends a session that was just made and is not kept. */
+  "guest.endSession": { input: Session; output: Record<string, never> };
   /** What signing out now would lose. */
   "account.atRisk": { input: Record<string, never>; output: { unbackedUp: number; total: number } };
+  /**
+   * The device gives way to another of the same account: it syncs and sends no more, and its room keys are on the disk, in account.db,
+   * for that other to take in. The worker is to be stopped afterwards.
+   */
+  "account.salvage": { input: Record<string, never>; output: { roomKeys: number } };
   /** Ends the session on the server. Throws `unreachable` where the server is away. */
   "account.endSession": { input: Record<string, never>; output: Record<string, never> };
 };

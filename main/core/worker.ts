@@ -31,11 +31,17 @@ process.on("unhandledRejection", (reason) => {
   log.error("a rejection was not handled", reason);
 });
 
+/** Beside this file in the bundle, where it lies among the sources otherwise. */
+const decryptWorker = new URL(
+  import.meta.url.endsWith(".ts") ? "./matrix/backup-decrypt-worker.ts" : "./backup-decrypt.js",
+  import.meta.url,
+);
+
 type Running = { dispatch: ReturnType<typeof createDispatch>; stop: () => Promise<void> };
 
 async function start(data: WorkerStart): Promise<Running> {
   if (data.kind === "guest") {
-    const [{ discover }, { login, register }] = await Promise.all([
+    const [{ discover }, { endSession, login, register }] = await Promise.all([
       import("./matrix/discovery.ts"),
       import("./matrix/sign-in.ts"),
     ]);
@@ -43,14 +49,19 @@ async function start(data: WorkerStart): Promise<Running> {
       "guest.discover": ({ server }) => discover(server, data.proxy),
       "guest.login": (input) => login(input, data.proxy),
       "guest.register": (input) => register(input, data.proxy),
+      "guest.endSession": (input) => endSession(input, data.proxy),
     });
     post({ kind: "ready", status: undefined });
     return { dispatch, stop: () => Promise.resolve() };
   }
   const { startSession } = await import("./session.ts");
-  const session = await startSession(data, (event, payload) => {
-    post({ kind: "event", event, payload });
-  });
+  const session = await startSession(
+    data,
+    (event, payload) => {
+      post({ kind: "event", event, payload });
+    },
+    decryptWorker,
+  );
   post({ kind: "ready", status: session.status() });
   session.run();
   return { dispatch: createDispatch(session.handlers), stop: session.stop };

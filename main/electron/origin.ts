@@ -9,3 +9,7 @@ export function isOwnAddress(address: string): boolean {
   const { protocol, host, username, password } = new URL(address);
   return protocol === `${appScheme}:` && host === appHost && username === "" && password === "";
 }
+
+/** What the page made in its own memory: the address of a blob names the page that made it. */
+export const isOwnBlob = (address: string): boolean =>
+  address.startsWith("blob:") && isOwnAddress(address.slice("blob:".length));

@@ -1,5 +1,5 @@
 import type { Session, WebContents } from "electron";
-import { isOwnAddress } from "./origin.ts";
+import { isOwnAddress, isOwnBlob } from "./origin.ts";
 
 /** The camera for our own page, to scan codes with; nothing else, for nobody else. */
 export function denyPermissions(session: Session, isOurWindow: (contents: WebContents | null) => boolean): void {
@@ -19,13 +19,14 @@ export function denyPermissions(session: Session, isOurWindow: (contents: WebCon
   session.setDevicePermissionHandler(() => false);
 }
 
-/** The page has no network of its own: what it shows comes through the core. Downloads and dictionaries are closed off too. */
+/** The page has no network of its own: what it shows comes through the core. Dictionaries are closed off too, and
+ *  downloads but for texts that the page itself made (a recovery key), which the system's own dialog asks about. */
 export function denyNetwork(session: Session): void {
   session.webRequest.onBeforeRequest((details, answer) => {
     answer({ cancel: !/^(app|blob|devtools|chrome-devtools):/.test(details.url) });
   });
-  session.on("will-download", (event) => {
-    event.preventDefault();
+  session.on("will-download", (event, download) => {
+    if (!isOwnBlob(download.getURL())) event.preventDefault();
   });
   session.setSpellCheckerEnabled(false);
 }

@@ -3,7 +3,7 @@ import type { StartHelper } from "../host/helper-process.ts";
 import { failureOf, HostError } from "../host/host-error.ts";
 import { startHost, type Host } from "../host/host.ts";
 import { tooLarge, type Caller } from "../host/router.ts";
-import { watchAncestors } from "./ancestors.ts";
+import { watchAncestors } from "../host/ancestors.ts";
 import { readArguments } from "./arguments.ts";
 import { lineWriter, readLines, type LineWriter } from "./json-lines.ts";
 

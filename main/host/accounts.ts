@@ -26,6 +26,7 @@ export type Accounts = {
   login: (input: Parsed<"account.login">) => Promise<Output<"account.login">>;
   register: (input: Parsed<"account.register">) => Promise<Output<"account.register">>;
   logout: (userId: string, force: boolean) => Promise<Output<"account.logout">>;
+  renew: (userId: string, input: Parsed<"account.renew">) => Promise<Output<"account.renew">>;
 };
 
 type Options = {
@@ -76,7 +77,16 @@ export function createAccounts(options: Options): Accounts {
   async function take(session: Session): Promise<Output<"account.login">> {
     const { userId, deviceId, homeserver, accessToken } = session;
     const known = find(userId);
-    if (known !== undefined && known.deviceId !== deviceId) throw new HostError("already-signed-in");
+    if (known !== undefined && known.deviceId !== deviceId) {
+      // a device without a place here would stay on the server's list, with a token that works, and be written to for ever
+      await core.guest("guest.endSession", session).catch((error: unknown) => {
+        log.write(
+          "warn",
+          `a session that was not taken is still on the server: ${failureOf(error)?.code ?? "unexpected"}`,
+        );
+      });
+      throw new HostError("already-signed-in");
+    }
     if (known !== undefined) await core.stop(userId);
     const folder = known?.folder ?? randomBytes(16).toString("hex");
     const account: RegisteredAccount = { folder, userId, deviceId, homeserver, accessToken };
@@ -90,6 +100,67 @@ export function createAccounts(options: Options): Accounts {
     const known = await alreadyHere(input.homeserver, input.user);
     if (known !== undefined && !isSignedOutSoftly(known)) throw new HostError("already-signed-in");
     return take(await core.guest("guest.login", known === undefined ? input : { ...input, deviceId: known.deviceId }));
+  }
+
+  /**
+   * One write makes the account the new device's: a kill before it leaves the old device, which runs on, and a new one that is ended at
+   * the next start; a kill after it leaves the new one, which finds the old one's keys in the account's folder. The old device is not
+   * signed out: the profile's other copy is that same device.
+   */
+  async function renew(userId: string, input: Parsed<"account.renew">): Promise<Output<"account.renew">> {
+    const account = find(userId);
+    if (account === undefined) throw new HostError("not-signed-in");
+    const { folder, homeserver } = account;
+    const stops = core.stops();
+    const session = await core.guest("guest.login", { ...input, homeserver, user: userId });
+    // the server's answer is not believed: to end a session of the same device would end the account's own
+    if (session.deviceId === account.deviceId) throw new HostError("unexpected", { retryable: false });
+    const { unclaimed = [] } = registry;
+    save({ ...registry, unclaimed: [...unclaimed, session] });
+    let renewed: RegisteredAccount;
+    try {
+      if (session.userId !== userId) throw new HostError("unexpected", { retryable: false });
+      await core.internal(userId, "account.salvage", {});
+      await core.stop(userId);
+      if (core.stops() !== stops) throw new HostError("cancelled");
+      renewed = { ...session, folder };
+      const accounts = registry.accounts.map((other) => (other === account ? renewed : other));
+      save({ ...registry, accounts, unclaimed });
+    } catch (error) {
+      await giveUp(account, stops).catch((second: unknown) => {
+        log.error("what a new device left unfinished waits for the next start", second);
+      });
+      throw error;
+    }
+    core.start(renewed);
+    emit({ event: "account.changed", payload: { status: statusOf(renewed) }, account: userId });
+    return { userId, deviceId: renewed.deviceId };
+  }
+
+  /** The old device goes on: it had stopped receiving, so it is started anew. */
+  async function giveUp(account: RegisteredAccount, stops: number): Promise<void> {
+    if (core.stops() === stops) await core.stop(account.userId);
+    // locked, or at its end: the next start begins with the old device
+    if (core.stops() !== stops) return;
+    core.start(account);
+    emit({ event: "account.changed", payload: { status: statusOf(account) }, account: account.userId });
+    await endUnclaimed();
+  }
+
+  /** Those that cannot be ended now are tried again at the next start. */
+  async function endUnclaimed(): Promise<void> {
+    const stops = core.stops();
+    for (const session of registry.unclaimed ?? []) {
+      if (core.stops() !== stops) return;
+      try {
+        await core.guest("guest.endSession", session);
+      } catch (error) {
+        const code = failureOf(error)?.code ?? "unexpected";
+        log.write("warn", `a session that was not taken is still on the server: ${code}`);
+        if (code !== "not-signed-in") continue;
+      }
+      save({ ...registry, unclaimed: (registry.unclaimed ?? []).filter((other) => other !== session) });
+    }
   }
 
   function removeDoomed(): void {
@@ -135,6 +206,7 @@ export function createAccounts(options: Options): Accounts {
     await core.stop(userId);
     // one write takes the account out and dooms its folder: a kill before or after it leaves a state that is whole
     save({
+      ...registry,
       accounts: registry.accounts.filter((other) => other !== account),
       doomed: [...registry.doomed, account.folder],
     });
@@ -154,6 +226,10 @@ export function createAccounts(options: Options): Accounts {
       } catch (error) {
         log.error("a folder of a signed-out account is still there", error);
       }
+      if ((registry.unclaimed ?? []).length > 0)
+        inTurn(endUnclaimed).catch((error: unknown) => {
+          log.error("a session that was not taken is still on the server", error);
+        });
     },
     forget() {
       registry = none;
@@ -172,5 +248,6 @@ export function createAccounts(options: Options): Accounts {
     login: (input) => inTurn(() => login(input)),
     register: (input) => inTurn(async () => take(await core.guest("guest.register", input))),
     logout: (userId, force) => inTurn(() => logout(userId, force)),
+    renew: (userId, input) => inTurn(() => renew(userId, input)),
   };
 }

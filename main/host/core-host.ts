@@ -25,6 +25,8 @@ export type CoreHost = {
   /** An orderly stop that takes longer than `withinMs` (1.5 s) becomes a hard one. */
   stop: (userId: string, withinMs?: number) => Promise<void>;
   stopAll: (withinMs?: number) => Promise<void>;
+  /** How often all were stopped: whoever starts a core after a wait makes sure that it was not meanwhile, by a lock or the end. */
+  stops: () => number;
 };
 
 type Options = {
@@ -62,6 +64,7 @@ const lastingFailures = new Set(["database-corrupt", "wrong-key"]);
 export function createCoreHost(options: Options): CoreHost {
   const { log, emit, workerUrl, proxy } = options;
   const running = new Map<string, Running>();
+  let stops = 0;
   let guest: { worker: CoreWorker; calls: number; timer?: NodeJS.Timeout } | undefined;
 
   /** Lies in the folder while a worker uses it: found at a start, the last stop was not orderly. */
@@ -230,7 +233,9 @@ export function createCoreHost(options: Options): CoreHost {
     },
     status: (userId) => running.get(userId)?.status,
     stop,
+    stops: () => stops,
     async stopAll(withinMs) {
+      stops += 1;
       await Promise.all([stopGuest(withinMs), ...[...running.keys()].map((userId) => stop(userId, withinMs))]);
     },
   };

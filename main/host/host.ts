@@ -124,6 +124,10 @@ function assemble(options: HostOptions, profile: Profile): Host {
       if (account === undefined) throw new HostError("not-signed-in");
       return accounts.logout(account, input.force ?? false);
     },
+    "account.renew": (input, { account }) => {
+      if (account === undefined) throw new HostError("not-signed-in");
+      return accounts.renew(account, input);
+    },
     "app.info": () => ({
       version: options.version,
       protocol: 1,

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { appCommands, type Preferences } from "../../preload/contract/app.ts";
 import { readFileIfThere, writeFileAtomic } from "./atomic-file.ts";
 
-const defaults: Preferences = { theme: "system", language: "system", roomsWidthPx: 320 };
+const defaults: Preferences = { theme: "system", language: "system", roomsWidthPx: 320, remindedMs: 0, camera: "" };
 /** Undefined in a field: leave it as it is. */
 type Change = { [K in keyof Preferences]?: Preferences[K] | undefined };
 
@@ -25,16 +25,24 @@ export function openPreferences(folder: string): { change(change: Change): Prefe
       const parsed = v.safeParse(entries[name], value);
       return (parsed.success ? (parsed.output as Preferences[K] | undefined) : undefined) ?? defaults[name];
     };
-    return { theme: field("theme"), language: field("language"), roomsWidthPx: field("roomsWidthPx") };
+    return {
+      theme: field("theme"),
+      language: field("language"),
+      roomsWidthPx: field("roomsWidthPx"),
+      remindedMs: field("remindedMs"),
+      camera: field("camera"),
+    };
   }
 
   let current = read();
   return {
-    change({ theme, language, roomsWidthPx }) {
+    change({ theme, language, roomsWidthPx, remindedMs, camera }) {
       const next: Preferences = {
         theme: theme ?? current.theme,
         language: language ?? current.language,
         roomsWidthPx: roomsWidthPx ?? current.roomsWidthPx,
+        remindedMs: remindedMs ?? current.remindedMs,
+        camera: camera ?? current.camera,
       };
       if (JSON.stringify(next) !== JSON.stringify(current)) {
         writeFileAtomic(file, `${JSON.stringify(next)}\n`);

@@ -7,13 +7,20 @@ import { seal, unseal } from "./key-derivation.ts";
 
 const text = v.pipe(v.string(), v.minLength(1));
 const folder = v.pipe(v.string(), v.regex(/^[a-z0-9]{32}$/));
+const session = { userId: text, deviceId: text, homeserver: text, accessToken: text };
 const registrySchema = v.strictObject({
-  accounts: v.array(v.strictObject({ folder, userId: text, deviceId: text, homeserver: text, accessToken: text })),
+  accounts: v.array(v.strictObject({ folder, ...session })),
   /** Folders of accounts that were signed out: to be deleted, and the only ones that ever are. */
   doomed: v.array(folder),
+  /** Sessions that were made and are no account's yet: to be ended on their server, where none takes them. */
+  unclaimed: v.optional(v.array(v.strictObject(session))),
 });
 export type RegisteredAccount = Session & { folder: string };
-export type Registry = { readonly accounts: readonly RegisteredAccount[]; readonly doomed: readonly string[] };
+export type Registry = {
+  readonly accounts: readonly RegisteredAccount[];
+  readonly doomed: readonly string[];
+  readonly unclaimed?: readonly Session[] | undefined;
+};
 
 type Key = { key: Uint8Array; profileId: string };
 const version = 1;

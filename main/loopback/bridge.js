@@ -11,6 +11,7 @@
   let socket = null;
   let turnedAway = token === null;
   let nextId = 1;
+  let heard = 0;
   let waitMs = 250;
   const pending = new Map();
   const listeners = new Map();
@@ -23,7 +24,7 @@
   function connect() {
     const mine = new WebSocket(`ws://${location.host}/core`);
     let greeted = false;
-    mine.onopen = () => mine.send(JSON.stringify(session === null ? { token } : { session }));
+    mine.onopen = () => mine.send(JSON.stringify(session === null ? { token } : { session, heard }));
     mine.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       if (greeted) return receive(message);
@@ -71,6 +72,7 @@
       pending.delete(id);
       return;
     }
+    heard++;
     for (const listener of listeners.get(message.event) ?? []) {
       try {
         listener(message.payload, message.account);

@@ -1,6 +1,6 @@
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { watchAncestors } from "../headless/ancestors.ts";
+import { watchAncestors } from "../host/ancestors.ts";
 import { parseDoorArguments } from "../host/door-arguments.ts";
 import { forkHelper } from "../host/helper-process.ts";
 import { HostError } from "../host/host-error.ts";

@@ -115,7 +115,7 @@ function withBridge(page: Buffer): Buffer {
   return Buffer.from(changed);
 }
 
-/** The first message carries the one-time token or, on a way back, the session's secret. Nothing is served before it. */
+/** The first message carries the one-time token or, on a way back, the session's secret and how many events it has heard. Nothing is served before it. */
 function greet(socket: WebSocket, sessions: Sessions, app: WindowHost): void {
   const tooLate = setTimeout(() => {
     socket.close(refused);
@@ -132,23 +132,22 @@ function greet(socket: WebSocket, sessions: Sessions, app: WindowHost): void {
     const opened = typeof said["token"] === "string" ? sessions.open(said["token"]) : undefined;
     const session =
       opened?.session ?? (typeof said["session"] === "string" ? sessions.resume(said["session"]) : undefined);
-    if (session === undefined) {
+    const missed = session?.after(opened === undefined && typeof said["heard"] === "number" ? said["heard"] : 0);
+    if (session === undefined || missed === undefined) {
       socket.close(refused);
       return;
     }
     socket.send(JSON.stringify(opened === undefined ? {} : { session: opened.secret }));
-    serve(socket, session, app);
+    serve(socket, session, missed, app);
   });
 }
 
-function serve(socket: WebSocket, session: Session, app: WindowHost): void {
+function serve(socket: WebSocket, session: Session, missed: string[], app: WindowHost): void {
   const send = (text: string) => {
-    if (socket.readyState !== socket.OPEN) return false;
-    socket.send(text);
-    return true;
+    if (socket.readyState === socket.OPEN) socket.send(text);
   };
+  for (const text of missed) send(text);
   session.send = send;
-  for (const text of session.backlog.splice(0)) send(text);
   socket.once("close", () => {
     if (session.send === send) session.send = undefined;
   });

@@ -12,6 +12,8 @@ export type CryptoDatabase = {
   isBehind: () => boolean;
   /** Called just before it is opened anew. */
   forgetFailures: () => void;
+  /** A whole store, read in pieces: see CryptoStore.inPieces. */
+  inPieces: <T>(store: string, records: number, read: () => Promise<T>) => AsyncIterable<T>;
   close: () => Promise<void>;
 };
 
@@ -52,6 +54,7 @@ export function openCryptoDatabase(folder: string, key: Uint8Array, check: boole
     forgetFailures: () => {
       forgiven = store.failures();
     },
+    inPieces: (name, records, read) => store.inPieces(name, records, read),
     close: async () => {
       clearInterval(timer);
       await snapshot;

@@ -51,6 +51,9 @@ export function createQueueStore(db: AccountDatabase) {
       db
         .all<{ room_id: string }>("select distinct room_id from queue where state in ('pending', 'sending')")
         .map((row) => row.room_id),
+    /** Whether more than so many are still to go out. */
+    isLongerThan: (count: number) =>
+      db.get("select 1 from queue where state in ('pending', 'sending') limit 1 offset ?", count) !== undefined,
     hasInterrupted: () => db.get("select 1 from queue where state = 'sending' limit 1") !== undefined,
     setState: (itemId: string, state: QueueRow["state"], failure?: Failure) =>
       db.run(

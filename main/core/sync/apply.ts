@@ -24,9 +24,13 @@ export type ApplyParts = {
   timeline: TimelineStore;
   ingest: Ingest;
   crypto: Crypto;
+  /** Gives crypto what is its own of the batch; throws where it could not be taken. */
+  receive: (crypto: Crypto, batch: SyncBatch) => Promise<void>;
   /** crypto.db is durable. */
   cryptoBarrier: () => Promise<void>;
   me: string;
+  /** In the sync's transaction: the person has joined a room that `inviter` had invited them to. */
+  accepted: (roomId: string, inviter: string) => void;
 };
 /** What the sync changed, for those who tell it to the window and fill holes. */
 export type Applied = {
@@ -47,7 +51,7 @@ export type Applied = {
  */
 export async function applyBatch(batch: SyncBatch, parts: ApplyParts): Promise<Applied> {
   const { account, crypto } = parts;
-  await crypto.receive(batch);
+  await parts.receive(crypto, batch);
   await parts.cryptoBarrier();
   const { applied, joined, encrypted } = commit(batch, parts);
   try {
@@ -100,7 +104,7 @@ function commit(batch: SyncBatch, parts: ApplyParts) {
   db.transaction(() => {
     const number = account.nextSyncNumber();
     for (const { type, content } of batch.accountData) {
-      account.setAccountData(type, content);
+      account.syncAccountData(type, content, number);
       applied.accountData.add(type);
     }
     for (const room of batch.rooms) applyRoom(room, batch.nextBatch, number, parts, applied, joined, encrypted);
@@ -128,7 +132,6 @@ function applyRoom(
   const { roomId } = room;
   const before = rooms.room(roomId);
   rooms.ensure(roomId, room.membership);
-  if (room.membership === "join" && before?.membership !== "join") rooms.set(roomId, { inviter: null });
   const touched: Touched = { events: new Set() };
   const seen = (change: ReturnType<RoomStore["applyState"]>) => {
     if (change === undefined || change.userId === me) return;
@@ -142,6 +145,13 @@ function applyRoom(
     for (const event of room.timeline)
       if (event.state_key !== undefined)
         seen(rooms.applyState(roomId, { ...event, state_key: event.state_key }, number));
+
+  // also where the joining was learned of beside the sync, or invitation and joining came in one
+  const inviter = rooms.room(roomId)?.inviter;
+  if (room.membership !== "invite" && inviter != null) {
+    if (room.membership === "join") parts.accepted(roomId, inviter);
+    rooms.set(roomId, { inviter: null });
+  }
 
   const known = timeline.newestSegment(roomId);
   const rejoined = before !== undefined && before.membership !== "join" && room.membership === "join";

@@ -11,6 +11,8 @@ type Parts = {
   /** After the commit. */
   applied: (applied: Applied) => void;
   stateChanged: (state: SyncState) => void;
+  /** Much is going out: each message of it would end a long poll. */
+  isSendingMuch: () => boolean;
   nowMs: () => number;
 };
 
@@ -19,21 +21,32 @@ const pollMs = 30_000;
 const freshMs = pollMs + 15_000;
 const firstWaitMs = 1_000;
 const longestWaitMs = 60_000;
+/**
+ * Where each message of many would end a long poll of its own, some are taken together: that leaves the server more time for the
+ * messages themselves.
+ */
+const betweenPollsMs = 200;
+/** So many answers, each less than this after the one before, are a burst. */
+const burstAnswers = 20;
+const burstWithinMs = 400;
 
 type Waiter = { begunAfter: number; resolve: (atMs: number) => void; reject: (error: CoreError) => void };
 
 /** The long poll: one at a time, from the saved token, with back-off; ended early when somebody wants to know now. */
-export function createSyncLoop({ poll, apply, applied, stateChanged, nowMs }: Parts) {
+export function createSyncLoop({ poll, apply, applied, stateChanged, isSendingMuch, nowMs }: Parts) {
   let state: SyncState = { at: "starting" };
   let lastMs = 0;
+  let inARow = 0;
   let turn = 0;
   let atOnce = true;
   let polling = false;
+  let pollsLong = false;
   let pollController = new AbortController();
   let wakeUp: (() => void) | undefined;
   let running: Promise<void> | undefined;
   const stopping = new AbortController();
   const stopped = () => stopping.signal.aborted;
+  const isWanted = () => atOnce;
   const waiters = new Set<Waiter>();
   const freshWaiters = new Set<() => void>();
 
@@ -49,16 +62,19 @@ export function createSyncLoop({ poll, apply, applied, stateChanged, nowMs }: Pa
       pollController = new AbortController();
       polling = true;
       const timeoutMs = atOnce || state.at !== "live" ? 0 : pollMs;
+      pollsLong = timeoutMs > 0;
       atOnce = false;
       try {
         const batch = await poll(timeoutMs, AbortSignal.any([pollController.signal, stopping.signal]));
         polling = false;
         const result = await apply(batch);
         failures = 0;
+        inARow = Math.abs(nowMs() - lastMs) < burstWithinMs ? inARow + 1 : 0;
         lastMs = nowMs();
         applied(result);
         setState({ at: "live", lastMs });
         settle(mine);
+        if (!isWanted() && !stopped() && (inARow >= burstAnswers || isSendingMuch())) await pause(betweenPollsMs);
       } catch (error) {
         if (stopped()) return;
         const known = asSyncFailure(error);
@@ -111,11 +127,14 @@ export function createSyncLoop({ poll, apply, applied, stateChanged, nowMs }: Pa
       wakeUp = done;
     });
 
-  /** Ends a running long poll, or the pause after a failure, and asks again without waiting. */
+  /**
+   * Ends a running long poll, or the pause after a failure, and asks again without waiting. A poll that is answered at once anyway
+   * is let be: the first one of a large account takes the server long, and would begin anew with each call.
+   */
   const hurry = () => {
     atOnce = true;
     if (wakeUp !== undefined) wakeUp();
-    else if (polling) pollController.abort();
+    else if (polling && pollsLong) pollController.abort();
   };
 
   return {

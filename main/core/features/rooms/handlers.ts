@@ -1,5 +1,5 @@
 import type { CoreCommandName, Handlers } from "../../../../preload/contract/index.ts";
-import type { Room, roomsCommands } from "../../../../preload/contract/rooms.ts";
+import type { Room, roomsCommands, UserTrust } from "../../../../preload/contract/rooms.ts";
 import { asCoreError, CoreError } from "../../errors.ts";
 import { isObject, object, text, texts, type Json } from "../../json.ts";
 import { log } from "../../log.ts";
@@ -18,11 +18,21 @@ type Parts = {
   account: AccountStore;
   list: (roomIds: string[] | undefined) => Room[];
   loadMembers: (roomId: string) => Promise<void>;
+  /** Writes account data on the server and here. */
+  changeAccountData: (type: string, next: (now: Json) => Json) => Promise<Json>;
+  /** Around a request that invites somebody, and when they are known here as invited: earlier messages are shared with them. */
+  history: {
+    inviting: (roomId: string, userId: string, invite: () => Promise<unknown>) => Promise<void>;
+    invited: () => void;
+  };
   /** Resolves after a sync that began after the call. */
   syncNow: (timeoutMs: number) => Promise<number>;
   changed: (roomIds: string[]) => void;
+  /** What is known of the identities of a room's members. */
+  trustIn: (roomId: string) => Map<string, UserTrust>;
 };
 
+const encryption = { type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } };
 const syncsToArrive = 3;
 const arrivalMs = 10_000;
 const at = (roomId: string, rest: string) => `/_matrix/client/v3/rooms/${encodeURIComponent(roomId)}${rest}`;
@@ -35,8 +45,11 @@ export function createRoomsHandlers({
   account,
   list,
   loadMembers,
+  changeAccountData,
+  history,
   syncNow,
   changed,
+  trustIn,
 }: Parts): Handlers<Names> {
   /** The server's present state of a room that this device has just made or joined, so that nobody acts on less. */
   const learn = async (roomId: string): Promise<void> => {
@@ -76,18 +89,13 @@ export function createRoomsHandlers({
 
   /** Direct chats are account data. Source: client-server API, "m.direct". */
   const addDirect = async (userId: string, roomId: string): Promise<void> => {
-    const direct: Json = { ...account.accountData("m.direct") };
-    const known = texts(direct[userId]);
-    if (known.includes(roomId)) return;
-    direct[userId] = [...known, roomId];
-    await putAccountData("m.direct", direct);
+    const known = (direct: Json) => texts(direct[userId]);
+    if (!known(account.accountData("m.direct") ?? {}).includes(roomId))
+      await changeAccountData("m.direct", (direct) => ({
+        ...direct,
+        [userId]: [...new Set([...known(direct), roomId])],
+      }));
     rooms.set(roomId, { direct_user: userId });
-  };
-  const putAccountData = async (type: string, content: Json): Promise<void> => {
-    await http.request("PUT", `/_matrix/client/v3/user/${encodeURIComponent(me)}/account_data/${type}`, {
-      body: content,
-    });
-    account.setAccountData(type, content);
   };
 
   const present = (roomId: string) => {
@@ -118,9 +126,7 @@ export function createRoomsHandlers({
             invite: invited,
             ...(name === undefined || name === "" ? {} : { name }),
             initial_state: [
-              ...(encrypted
-                ? [{ type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } }]
-                : []),
+              ...(encrypted ? [encryption] : []),
               ...(historyVisibility === undefined
                 ? []
                 : [
@@ -139,6 +145,12 @@ export function createRoomsHandlers({
         throw new CoreError("unreachable", {
           message: "The server did not name the room.",
           details: { kind: "bad-answer" },
+        });
+      // what was asked for holds: a server that keeps quiet about it would get the messages in clear
+      if (encrypted)
+        db.transaction(() => {
+          rooms.ensure(roomId, "join");
+          rooms.applyState(roomId, { ...encryption, sender: me }, account.nextSyncNumber());
         });
       await learn(roomId);
       const other = invited[0];
@@ -182,9 +194,12 @@ export function createRoomsHandlers({
 
     "rooms.invite": async ({ roomId, userId }) => {
       present(roomId);
-      await http.request("POST", at(roomId, "/invite"), { body: { user_id: userId } });
+      await history.inviting(roomId, userId, () =>
+        http.request("POST", at(roomId, "/invite"), { body: { user_id: userId } }),
+      );
       // known here at once, so that a message sent right after reaches them
       rooms.setMember(roomId, userId, { membership: "invite" }, account.nextSyncNumber());
+      history.invited();
       changed([roomId]);
       return {};
     },
@@ -204,7 +219,7 @@ export function createRoomsHandlers({
 
     "rooms.members": async ({ roomId }) => {
       if (present(roomId).membership === "join") await loadMembers(roomId);
-      return memberList(rooms, roomId);
+      return memberList(rooms, roomId, trustIn(roomId));
     },
 
     "rooms.lastOpened": ({ roomId }) => {
@@ -215,18 +230,19 @@ export function createRoomsHandlers({
 
     "people.ignore": async ({ userId, ignored }) => {
       if (userId === me) throw new CoreError("bad-request", { details: { path: "userId" } });
-      const others = Object.entries(ignoredUsers(account)).filter(([other]) => other !== userId);
-      const users = Object.fromEntries(ignored ? [...others, [userId, {}]] : others);
-      await putAccountData("m.ignored_user_list", { ignored_users: users });
+      await changeAccountData("m.ignored_user_list", (now) => {
+        const others = Object.entries(ignoredUsers(now)).filter(([other]) => other !== userId);
+        return { ...now, ignored_users: Object.fromEntries(ignored ? [...others, [userId, {}]] : others) };
+      });
       return {};
     },
 
-    "people.ignored": () => Object.keys(ignoredUsers(account)),
+    "people.ignored": () => Object.keys(ignoredUsers(account.accountData("m.ignored_user_list"))),
   };
 }
 
 /** Source: client-server API, "Ignoring Users". */
-const ignoredUsers = (account: AccountStore): Json => {
-  const users = account.accountData("m.ignored_user_list")?.["ignored_users"];
+const ignoredUsers = (content: Json | undefined): Json => {
+  const users = content?.["ignored_users"];
   return isObject(users) ? users : {};
 };

@@ -1,4 +1,4 @@
-import type { Member, Room } from "../../../../preload/contract/rooms.ts";
+import type { Member, Room, UserTrust } from "../../../../preload/contract/rooms.ts";
 import type { Item } from "../../../../preload/contract/timeline.ts";
 import { list, object, texts, integer, type Json } from "../../json.ts";
 import type { RoomRow, RoomStore } from "../../storage/room-store.ts";
@@ -52,7 +52,7 @@ function nameOf(rooms: RoomStore, row: RoomRow, me: string): string {
 }
 
 /** Members, the most powerful first. Source: client-server API, "m.room.power_levels". */
-export function memberList(rooms: RoomStore, roomId: string): Member[] {
+export function memberList(rooms: RoomStore, roomId: string, trust: Map<string, UserTrust>): Member[] {
   const levels = powerLevels(rooms, roomId);
   return rooms
     .members(roomId)
@@ -62,7 +62,7 @@ export function memberList(rooms: RoomStore, roomId: string): Member[] {
       name: member.name ?? localpart(member.user_id),
       membership: member.membership,
       powerLevel: levels(member.user_id),
-      trust: { userId: member.user_id, identity: "none" as const },
+      trust: trust.get(member.user_id) ?? { userId: member.user_id, identity: "none" as const },
     }))
     .sort((a, b) => b.powerLevel - a.powerLevel || a.name.localeCompare(b.name));
 }

@@ -10,7 +10,7 @@ import type { Place, TimelineStore } from "../../storage/timeline-store.ts";
 import { messageContent } from "./content.ts";
 import type { History } from "./history.ts";
 import type { Ingest } from "./ingest.ts";
-import { itemFromQueue, itemsFrom } from "./items.ts";
+import { itemFromQueue, itemsFrom, type Shield } from "./items.ts";
 import type { SendQueue } from "./send-queue.ts";
 
 type Names = Extract<keyof typeof timelineCommands, CoreCommandName>;
@@ -24,20 +24,26 @@ type Parts = {
   history: History;
   ingest: Ingest;
   crypto: () => Promise<Crypto>;
+  /** Resolves after a sync that began after the call. */
+  syncNow: (timeoutMs: number) => Promise<number>;
   emit: Emit;
   /** Moves the own read position, and tells the server when it can be told. */
   markRead: (roomId: string, eventId: string, place: Place) => void;
   newTransactionId: () => string;
+  /** What the sender's and the device's standing now makes of a message's shield. */
+  shieldNow: (sender: string, then: Shield) => Omit<Shield, "identity">;
 };
 
 const defaultLimit = 50;
+/** A first sync over many rooms takes the server this long at the worst. */
+const firstSyncMs = 120_000;
 /** Pages of the server may hold nothing that is shown; after so many the caller is asked to come again. */
 const pagesARequest = 10;
 const end: Place = { segment: Number.MAX_SAFE_INTEGER, position: 0 };
 
 export function createTimelineHandlers(parts: Parts): Handlers<Names> {
   const { me, rooms, timeline, queue, sendQueue, history, ingest } = parts;
-  const stores = { rooms, timeline, me };
+  const stores = { rooms, timeline, me, shieldNow: parts.shieldNow };
   const joined = (roomId: string) => {
     const room = rooms.room(roomId);
     if (room === undefined) throw new CoreError("not-found", { message: "No such room." });
@@ -72,7 +78,9 @@ export function createTimelineHandlers(parts: Parts): Handlers<Names> {
         const rows = top < 0 ? [] : timeline.page(roomId, cursor.place, floor, wanted + 1);
         const more = rows.length > wanted;
         const shown = rows.slice(0, wanted).reverse();
-        const gap = top >= 0 && timeline.segment(roomId, floor)?.gap_token != null;
+        // a room that no sync has brought yet has all of its messages missing
+        const unknown = top < 0 && joined(roomId).membership === "join";
+        const gap = unknown || (top >= 0 && timeline.segment(roomId, floor)?.gap_token != null);
         const oldest = shown[0];
         if (oldest !== undefined || !gap || (queued.length > 0 && pages === 0)) {
           const next: Place = oldest ?? cursor.place;
@@ -83,7 +91,8 @@ export function createTimelineHandlers(parts: Parts): Handlers<Names> {
           };
         }
         if (pages === pagesARequest) return { items: [], before: writeCursor({ queue: 0, place: cursor.place }), from };
-        await history.fillOnce(roomId, floor);
+        if (unknown) await parts.syncNow(firstSyncMs);
+        else await history.fillOnce(roomId, floor);
         from = "server";
       }
     },

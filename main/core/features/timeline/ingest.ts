@@ -1,11 +1,12 @@
 import { object, text, type Json } from "../../json.ts";
-import { megolm, messageIndexOf, type Crypto, type Decrypted } from "../../matrix/crypto.ts";
+import { megolm, messageIndexOf, type Crypto, type Decrypted, type Trust } from "../../matrix/crypto.ts";
 import type { RoomEvent, Touched } from "../../room-event.ts";
 import type { AccountDatabase } from "../../storage/database.ts";
 import type { QueueRow, QueueStore } from "../../storage/queue-store.ts";
 import type { EventRow, TimelineStore } from "../../storage/timeline-store.ts";
-import { parse, type UndecryptableRecord } from "./items.ts";
+import { parse } from "./items.ts";
 import { showsState } from "./state-items.ts";
+import { afterTry, firstRecord, readRecord } from "./undecryptable.ts";
 
 export type Evaluate = (roomId: string, event: Json) => 0 | 1 | 2;
 export type Ingest = ReturnType<typeof createIngest>;
@@ -20,10 +21,14 @@ type Parts = {
   me: string;
   nowMs: () => number;
   evaluate: Evaluate;
+  /** Told of rows that could not be read; says whether own devices are asked for their keys. */
+  undecryptable: { asksOwnDevices: () => boolean; failed: (numbers: number[]) => void };
+  /** What is known of the sender and crypto does not say. */
+  shieldThen?: (sender: string, trust: Trust) => Trust;
 };
 
 /** Events into rows. `store` runs inside the sync's transaction; `decrypt` comes after it, when crypto has taken the same sync's keys. */
-export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts) {
+export function createIngest({ db, timeline, queue, me, nowMs, evaluate, undecryptable, shieldThen }: Parts) {
   /** Returns the row's number where the event is new. */
   const store = (
     roomId: string,
@@ -35,7 +40,6 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts
     const own = event.sender === me ? queuedAs(event) : undefined;
     const sessionId = encrypted ? text(event.content["session_id"]) : undefined;
     const redacted = object(event.unsigned["redacted_because"]) !== undefined;
-    const waiting: UndecryptableRecord = { reason: "missing-key", sinceMs: nowMs(), lastTryMs: 0 };
     const number = timeline.insert({
       event_id: event.event_id,
       room_id: roomId,
@@ -46,8 +50,8 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts
       type: event.type,
       event: JSON.stringify(kept(event)),
       session_id: sessionId ?? null,
-      undecryptable: encrypted && !redacted && own === undefined ? JSON.stringify(waiting) : null,
-      shown: event.state_key === undefined ? (messageTypes.has(event.type) ? 1 : 0) : showsState(event) ? 1 : 0,
+      undecryptable: encrypted && !redacted && own === undefined ? JSON.stringify(firstRecord(nowMs())) : null,
+      shown: event.state_key === undefined ? (isMessage(event.type, event.content) ? 1 : 0) : showsState(event) ? 1 : 0,
     });
     if (number === undefined) return undefined;
     if (own !== undefined) {
@@ -57,11 +61,17 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts
     touched.events.add(event.event_id);
     if (redacted) redactRow(number, event.event_id, touched);
     if (event.type === "m.room.redaction") redact(event.redacts, event, roomId, touched);
-    else if (timeline.relationsOf([event.event_id]).some((relation) => relation.kind === "redaction"))
+    else if (
+      timeline
+        .relationsOf([event.event_id])
+        .some((relation) => relation.kind === "redaction" && relation.room_id === roomId)
+    )
       redactRow(number, event.event_id, touched);
     else if (
       encrypted ||
-      !relate(roomId, event.event_id, event.sender, event.origin_server_ts, event.type, event.content, touched)
+      // a verification's request is told of by itself, as what it is
+      (!isVerificationRequest(event.type, event.content) &&
+        !relate(roomId, event.event_id, event.sender, event.origin_server_ts, event.type, event.content, touched))
     )
       // an encrypted event counts as one that notifies until it is known what it says
       notify(number, roomId, event);
@@ -160,6 +170,7 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts
   /** Tries the rows and commits what came of it, some at a time so that the thread stays free. Returns what must be told. */
   const decrypt = async (crypto: Crypto, rows: EventRow[]): Promise<Touched> => {
     const touched: Touched = { events: new Set() };
+    const failed: number[] = [];
     for (let from = 0; from < rows.length; from += decryptedAtOnce) {
       const part = rows.slice(from, from + decryptedAtOnce);
       const results: Decrypted[] = [];
@@ -172,16 +183,20 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts
           if (result === undefined || now?.undecryptable == null) continue;
           if (result.ok) accept(now, result, touched);
           else {
-            const before = JSON.parse(now.undecryptable) as UndecryptableRecord;
-            timeline.setUndecryptable(
-              row.number,
-              JSON.stringify({ ...before, reason: result.reason, lastTryMs: nowMs() }),
+            const record = afterTry(
+              readRecord(now.undecryptable),
+              result.reason,
+              undecryptable.asksOwnDevices(),
+              nowMs(),
             );
+            timeline.setUndecryptable(row.number, JSON.stringify(record));
+            failed.push(row.number);
           }
           touched.events.add(row.event_id);
         }
       });
     }
+    if (failed.length > 0) undecryptable.failed(failed);
     return touched;
   };
 
@@ -197,13 +212,13 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts
     timeline.setDecrypted(row.number, {
       clear: JSON.stringify({ type: result.type, content }),
       type: result.type,
-      trust: JSON.stringify(result.trust),
-      shown: messageTypes.has(result.type) && result.type !== "m.room.encrypted" ? 1 : 0,
+      trust: JSON.stringify(shieldThen?.(row.sender, result.trust) ?? result.trust),
+      shown: isMessage(result.type, content) && result.type !== "m.room.encrypted" ? 1 : 0,
       replayed: replayed ? 1 : 0,
     });
     timeline.setNotify(row.number, 0);
     // a replayed event must change nothing that was there before it
-    if (replayed) return;
+    if (replayed || isVerificationRequest(result.type, content)) return;
     const related = relate(row.room_id, row.event_id, row.sender, row.sent_at_ms, result.type, content, touched);
     if (!related)
       notify(row.number, row.room_id, {
@@ -236,3 +251,9 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate }: Parts
     rowsOf: (eventIds: Iterable<string>): EventRow[] => [...eventIds].flatMap((id) => timeline.event(id) ?? []),
   };
 }
+
+/** Source: client-server API, `m.key.verification.request` in rooms. What follows such a request has types of its own. */
+const isVerificationRequest = (type: string, content: Json): boolean =>
+  type === "m.room.message" && content["msgtype"] === "m.key.verification.request";
+const isMessage = (type: string, content: Json): boolean =>
+  messageTypes.has(type) && !isVerificationRequest(type, content);

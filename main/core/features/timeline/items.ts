@@ -1,12 +1,20 @@
 import type { Failure } from "../../../../preload/contract/define.ts";
-import type { Item, UndecryptableReason } from "../../../../preload/contract/timeline.ts";
+import type { Item } from "../../../../preload/contract/timeline.ts";
 import { isObject, object, text, type Json } from "../../json.ts";
 import type { QueueRow } from "../../storage/queue-store.ts";
 import type { RoomStore } from "../../storage/room-store.ts";
 import type { EventRow, RelationRow, TimelineStore } from "../../storage/timeline-store.ts";
 import { stateChange, sentenceOf } from "./state-items.ts";
+import { undecryptableFrom } from "./undecryptable.ts";
 
-type Stores = { rooms: RoomStore; timeline: TimelineStore; me: string };
+export type Shield = { device?: string; shield: "none" | "grey" | "red"; reason?: string; identity?: string };
+type Stores = {
+  rooms: RoomStore;
+  timeline: TimelineStore;
+  me: string;
+  /** What the sender's and the device's standing now makes of the shield that the message got when it was read. */
+  shieldNow?: (sender: string, then: Shield) => Omit<Shield, "identity">;
+};
 /** A message on its way out sorts behind all that the server has ordered. */
 const queueOrder = 2 ** 52;
 const segmentOrder = 2 ** 32;
@@ -30,7 +38,9 @@ export function itemsFrom(rows: EventRow[], stores: Stores): Item[] {
     return names.get(userId);
   };
   return rows.map((row) => {
-    const item = itemFrom(row, relations.get(row.event_id) ?? [], stores);
+    // whoever has a say in another room has none here
+    const ofRoom = relations.get(row.event_id)?.filter((relation) => relation.room_id === row.room_id);
+    const item = itemFrom(row, ofRoom ?? [], stores);
     const name = nameOf(row.room_id, row.sender);
     const readBy = readers.get(row.event_id)?.map((receipt) => receipt.user_id);
     return {
@@ -53,26 +63,32 @@ function itemFrom(row: EventRow, relations: RelationRow[], stores: Stores): Item
     state: "sent" as const,
     order: orderOf(row),
     reactions: row.redacted ? [] : reactionsFrom(relations),
-    encryption: wasEncrypted ? encryptionOf(row.trust) : ({ at: "none" } as const),
+    encryption: wasEncrypted ? encryptionOf(row, stores) : ({ at: "none" } as const),
     ...(row.replayed ? { replayed: true } : {}),
     ...(row.notify === 2 ? { mentionsMe: true } : {}),
   };
   if (row.redacted) return { ...base, kind: "redacted", body: "" };
   if (row.undecryptable !== null)
-    return { ...base, kind: "undecryptable", body: "", undecryptable: undecryptableFrom(row.undecryptable) };
+    return { ...base, kind: "undecryptable", body: "", undecryptable: undecryptableFrom(row.undecryptable, event) };
   if (typeof event["state_key"] === "string") {
     const change = stateChange(event, (userId) => stores.rooms.member(row.room_id, userId)?.name ?? undefined);
     return { ...base, kind: "state", body: sentenceOf(change, row.sender), change };
   }
   const clear = row.clear === null ? event : parse(row.clear);
   const edit = relations.findLast((relation) => relation.kind === "m.replace" && relation.sender === row.sender);
-  const edited = edit === undefined ? undefined : newContentOf(stores.timeline.event(edit.event_id), wasEncrypted);
+  const editRow = edit === undefined ? undefined : stores.timeline.event(edit.event_id);
+  const edited = newContentOf(editRow, wasEncrypted);
   const content = object(clear["content"]) ?? {};
   return {
     ...base,
     ...messageFrom(edited ?? content),
     ...relationFrom(content),
-    ...(edited === undefined ? {} : { edited: true }),
+    ...(edited === undefined || editRow === undefined
+      ? {}
+      : {
+          edited: true,
+          ...(wasEncrypted ? { encryption: worseOf(base.encryption, encryptionOf(editRow, stores)) } : {}),
+        }),
   };
 }
 
@@ -160,22 +176,28 @@ function reactionsFrom(relations: RelationRow[]): Item["reactions"] {
   return [...byKey].slice(0, 100).map(([key, senders]) => ({ key, senders: [...senders] }));
 }
 
-function encryptionOf(trust: string | null): Item["encryption"] {
+/** What is shown is the edit's: a device that nobody vouches for must not speak under the first message's good mark. */
+function worseOf(first: Item["encryption"], second: Item["encryption"]): Item["encryption"] {
+  const badness = (one: Item["encryption"]) => (one.at === "none" ? 0 : { none: 0, grey: 1, red: 2 }[one.shield]);
+  return badness(second) > badness(first) ? second : first;
+}
+
+function encryptionOf(
+  { trust, sender }: Pick<EventRow, "trust" | "sender">,
+  { shieldNow }: Stores,
+): Item["encryption"] {
   const parsed = trust === null ? {} : parse(trust);
   const device = text(parsed["device"]);
   const reason = text(parsed["reason"]);
+  const identity = text(parsed["identity"]);
   const shield = parsed["shield"] === "red" || parsed["shield"] === "grey" ? parsed["shield"] : "none";
-  return {
-    at: "encrypted",
+  const then: Shield = {
     shield,
     ...(device === undefined ? {} : { device }),
     ...(reason === undefined ? {} : { reason }),
   };
-}
-
-export type UndecryptableRecord = { reason: UndecryptableReason; sinceMs: number; lastTryMs: number };
-function undecryptableFrom(stored: string): NonNullable<Item["undecryptable"]> {
-  return { ...(JSON.parse(stored) as UndecryptableRecord), tried: [] };
+  const now = shieldNow?.(sender, { ...then, ...(identity === undefined ? {} : { identity }) });
+  return { at: "encrypted", ...(now ?? then) };
 }
 
 export function parse(stored: string): Json {

@@ -17,6 +17,8 @@ type Parts = {
   /** Resolves when a sync has completed lately, so that nobody who left meanwhile still gets a key. */
   fresh: () => Promise<void>;
   encrypt: (roomId: string, type: string, content: Json) => Promise<Json>;
+  /** What was written of crypto so far is on the disk. */
+  barrier: () => Promise<void>;
   /** The row changed and was committed. */
   changed: (row: QueueRow) => void;
   nowMs: () => number;
@@ -30,7 +32,7 @@ const longestWaitMs = 60_000;
 const preparedLastsMs = 60_000;
 
 /** Sends what people wrote: in order within a room, each message under one transaction id for ever, across crashes and outages. */
-export function createSendQueue({ db, queue, rooms, http, fresh, encrypt, changed, nowMs }: Parts) {
+export function createSendQueue({ db, queue, rooms, http, fresh, encrypt, barrier, changed, nowMs }: Parts) {
   const draining = new Map<string, Promise<void>>();
   const stopping = new AbortController();
   const waits = new Set<() => void>();
@@ -118,7 +120,13 @@ export function createSendQueue({ db, queue, rooms, http, fresh, encrypt, change
     if (mustBeEncrypted && (type !== "m.room.encrypted" || typeof content["ciphertext"] !== "string"))
       throw new CoreError("unexpected", { message: "Refused to send in clear into an encrypted room." });
     const path = `/_matrix/client/v3/rooms/${encodeURIComponent(row.room_id)}/send/${encodeURIComponent(type)}/${encodeURIComponent(row.transaction_id)}`;
-    const answer = object(await http.request("PUT", path, { body: content, signal: stopping.signal }));
+    const answer = object(
+      await http.request("PUT", path, {
+        body: content,
+        signal: stopping.signal,
+        isDurable: type === "m.room.encrypted",
+      }),
+    );
     const eventId = text(answer?.["event_id"]);
     if (eventId === undefined)
       throw new CoreError("unreachable", {
@@ -133,6 +141,8 @@ export function createSendQueue({ db, queue, rooms, http, fresh, encrypt, change
       const content = parse(row.content);
       const encrypted = row.encrypted === 1 || rooms.room(row.room_id)?.encryption != null;
       const wire = encrypted ? await encrypt(row.room_id, row.type, content) : content;
+      // here, while the message before this one is under way, and not when its own turn has come
+      if (encrypted) await barrier();
       if (Buffer.byteLength(JSON.stringify(wire)) > largestContentBytes) return new CoreError("too-large");
       return { row, type: encrypted ? "m.room.encrypted" : row.type, content: wire, atMs: nowMs() };
     } catch (error) {

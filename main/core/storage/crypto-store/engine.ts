@@ -1,7 +1,7 @@
 import { idbError, fromSqlite } from "./errors.ts";
 import { IDBVersionChangeEvent, StoreEvent } from "./events.ts";
 import { IDBDatabase } from "./database.ts";
-import { DatabaseSchema } from "./schema.ts";
+import { DatabaseSchema, type StoreSchema } from "./schema.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { IDBOpenDBRequest } from "./request.ts";
 import type { SqlFile } from "./sql-file.ts";
@@ -30,6 +30,15 @@ export class Engine {
 
   wrote(): void {
     this.onWrite();
+  }
+
+  /** The store of that name in any open database. */
+  storeNamed(name: string): StoreSchema | undefined {
+    for (const { schema } of this.databases.values()) {
+      const store = schema.stores.get(name);
+      if (store !== undefined) return store;
+    }
+    return undefined;
   }
 
   open(name: string, version: number | undefined, request: IDBOpenDBRequest): void {

@@ -42,6 +42,11 @@ export interface CryptoStore extends CryptoStoreGlobals {
   integrityCheck(): boolean;
   /** Failures of SQLite so far: where it has grown, what Rust crypto holds in memory may be ahead of the file. */
   failures(): number;
+  /**
+   * Calls `read` once for each run of at most `records` records of a store; a cursor over that store meets that run alone
+   * meanwhile. Nothing else may walk the store until it ends.
+   */
+  inPieces<T>(store: string, records: number, read: () => Promise<T>): AsyncIterable<T>;
   /** Which SQLite and which cipher, for logs and tests. */
   describe(): string;
   /** Ends running transactions without effect, moves the log into the file and closes it. */
@@ -65,6 +70,23 @@ export function openCryptoStore(options: SqlFileOptions): CryptoStore {
     sync: () => durability.sync(),
     snapshot: (file) => durability.snapshot(file),
     integrityCheck: () => sql.integrityCheck(),
+    inPieces: async function* (store, records, read) {
+      const sql = engine.storeNamed(store)?.sql;
+      if (sql === undefined) return;
+      for (let after = ""; ;) {
+        const through = sql.keyBehind(after, records);
+        if (through === undefined) return;
+        sql.window = { after, through };
+        try {
+          yield await read().finally(() => {
+            sql.window = undefined;
+          });
+        } finally {
+          sql.window = undefined;
+        }
+        after = through;
+      }
+    },
     failures: sqliteFailures,
     describe: () => sql.describe(),
     close: () => {

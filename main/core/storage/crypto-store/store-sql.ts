@@ -32,6 +32,8 @@ export class StoreSql {
   readonly add: Statement;
   readonly getOne: Statement;
   readonly deleteOne: Statement;
+  /** While set, a cursor over the store meets only the records in it: so that those who walk all of it read it in pieces. */
+  window: { after: string; through: string } | undefined;
 
   constructor(database: Database.Database, id: number, indexes: readonly IndexSchema[]) {
     this.database = database;
@@ -82,6 +84,12 @@ export class StoreSql {
     return this.prepare(sql, "pluck").all(...parameters(range), limit);
   }
 
+  /** The key that stands so many records behind another; the last one where there are fewer, undefined where there is none. */
+  keyBehind(after: string, records: number): string | undefined {
+    const behind = `SELECT k FROM ${this.table} INDEXED BY ${this.table}_k WHERE k > ? ORDER BY k LIMIT ?`;
+    return (this.prepare(`SELECT max(k) FROM (${behind})`, "pluck").get(after, records) as string | null) ?? undefined;
+  }
+
   count(range: IDBKeyRange, index?: IndexSchema): number {
     return this.prepare(this.select("count(*)", range, index), "pluck").get(...parameters(range)) as number;
   }
@@ -99,6 +107,10 @@ export class StoreSql {
     const column = index === undefined ? "k" : `i${index.id}`;
     let sql = this.select(`${column}, k, v`, range, index);
     const values: unknown[] = parameters(range);
+    if (this.window !== undefined && index === undefined) {
+      sql += " AND k > ? AND k <= ?";
+      values.push(this.window.after, this.window.through);
+    }
     if (after !== undefined) {
       const comparison = after.inclusive ? ">=" : ">";
       if (index === undefined || after.primaryKey === undefined) {
