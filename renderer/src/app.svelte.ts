@@ -1,19 +1,44 @@
 /** Builds the window's features and wires them to each other; no feature knows another. */
 import type { Room } from "../../preload/contract/rooms.ts";
+import type { Item } from "../../preload/contract/timeline.ts";
 import { Account } from "./features/account/account.svelte.ts";
+import { Backup, type Work } from "./features/backup/backup.svelte.ts";
+import { Devices } from "./features/devices/devices.svelte.ts";
 import { Members } from "./features/rooms/members.svelte.ts";
 import { Rooms } from "./features/rooms/rooms.svelte.ts";
 import { Preferences } from "./features/settings/preferences.svelte.ts";
 import { Timeline } from "./features/timeline/timeline.svelte.ts";
+import { Readers } from "./features/trust/readers.svelte.ts";
+import { Trust } from "./features/trust/trust.svelte.ts";
+import type { TrustAction } from "./features/trust/trust-text.ts";
 import { Vault } from "./features/vault/vault.svelte.ts";
 import { vaultText } from "./features/vault/vault-text.ts";
+import { Verification } from "./features/verification/verification.svelte.ts";
+import { deviceName } from "./lib/device-text.ts";
 import { legibleLine, localpart } from "./lib/legible.ts";
+import { numberText } from "./lib/numbers.ts";
 import { Notices } from "./lib/notices.svelte.ts";
 import { m } from "./paraglide/messages.js";
 
-type Page =
-  { at: "chats" } | { at: "settings"; section: "account" | "encryption" | "appearance" | "privacy" | "about" };
-export type DialogName = "switcher" | "new-chat" | "shortcuts" | "sign-out" | "sign-in-again" | "leave";
+export type SectionName = "account" | "devices" | "encryption" | "recovery" | "appearance" | "privacy" | "about";
+type Page = { at: "chats" } | { at: "settings"; section: SectionName };
+export type DialogName =
+  | "switcher"
+  | "new-chat"
+  | "shortcuts"
+  | "sign-out"
+  | "sign-in-again"
+  | "leave"
+  | "keep-safe"
+  | "is-it-you"
+  | "reset-identity"
+  | "restore"
+  | "export-keys"
+  | "import-keys"
+  | "delete-backup";
+
+/** Whoever skipped making a way back is not asked again before this has passed. */
+const remindEveryMs = 7 * 86_400_000;
 
 export class App {
   readonly notices = new Notices();
@@ -21,6 +46,21 @@ export class App {
   readonly rooms = new Rooms();
   readonly timeline = new Timeline();
   readonly members = new Members();
+  readonly backup = new Backup((work) => {
+    this.#ended(work);
+  });
+  readonly trust = new Trust(() => void this.backup.restore());
+  readonly readers = new Readers();
+  readonly verification = new Verification(() => this.account.ownId);
+  readonly devices = new Devices((device) => {
+    this.notices.say(m.device_new({ device: deviceName(device) }), {
+      label: m.devices_look(),
+      run: () => {
+        this.notices.dismiss();
+        this.page = { at: "settings", section: "devices" };
+      },
+    });
+  });
   readonly account = new Account(() => {
     void this.#enter();
   });
@@ -31,6 +71,8 @@ export class App {
   page = $state.raw<Page>({ at: "chats" });
   dialog = $state<DialogName | undefined>();
   detailsOpen = $state(false);
+  /** Whose panel stands in the place of the details. */
+  person = $state<string | undefined>();
   /** Which of the pages a person is on; `blank` until the host has said what is. */
   readonly stage = $derived.by((): "blank" | "failed" | "vault" | "sign-in" | "chats" => {
     const { vault, account } = this;
@@ -39,30 +81,41 @@ export class App {
     if (vault.status !== undefined && account.status?.at === "signed-out") return "sign-in";
     return vault.failure !== undefined || account.failure !== undefined ? "failed" : "blank";
   });
+  readonly live = $derived(this.account.status?.at === "signed-in" && this.account.status.sync.at === "live");
   readonly ownName = $derived.by(() => {
     const { status } = this.account;
     if (status?.at !== "signed-in") return "";
     return legibleLine(status.name ?? "", 80) || localpart(status.userId);
   });
   #entered = false;
+  /** Just signed in, rather than come back to: the first questions are asked at once. */
+  #fresh = false;
+  #asked = false;
+  #preferencesRead: Promise<void> | undefined;
 
   /** Asks for all that the first paint needs at once. */
   start(): void {
     void this.vault.load();
     void this.account.load();
     void this.rooms.load().then(() => this.#reopen());
-    void this.preferences.load();
+    this.#preferencesRead = this.preferences.load();
   }
 
-  /** `unread` is read before the room is opened: opening marks it as read. */
   openRoom = (roomId: string | undefined): void => {
+    this.page = { at: "chats" };
+    this.dialog = undefined;
+    this.#open(roomId);
+  };
+
+  /** `unread` is read before the room is opened: opening marks it as read. */
+  #open(roomId: string | undefined): void {
     const unread = roomId === undefined ? 0 : (this.rooms.roomById(roomId)?.unread.messages ?? 0);
     this.timeline.open(roomId, unread, this.account.ownId);
     this.rooms.open(roomId);
-    this.page = { at: "chats" };
-    this.dialog = undefined;
+    this.person = undefined;
+    this.#learnReaders(roomId);
     if (roomId !== undefined) this.#learnPeople(roomId);
-  };
+  }
 
   /** Names of readers and the tick of verified people want the members; of large rooms only when the panel shows them. */
   #learnPeople(roomId: string): void {
@@ -72,6 +125,124 @@ export class App {
       if (this.rooms.currentId === roomId) this.members.show(roomId);
     });
   }
+
+  /** Asked once the room stands on the screen. */
+  #learnReaders(roomId: string | undefined): void {
+    const encrypted = roomId !== undefined && this.rooms.roomById(roomId)?.encrypted === true;
+    requestIdleCallback(() => {
+      if (this.rooms.currentId === roomId) this.readers.show(encrypted ? roomId : undefined, this.account.ownId);
+    });
+  }
+
+  /** The name under which somebody is shown, where the open room does not say. */
+  personName = (userId: string): string =>
+    userId === this.account.ownId
+      ? this.ownName
+      : (this.members.people.find((one) => one.userId === userId)?.shownName ?? this.#nameOfDirect(userId));
+
+  /** People of other chats are known by the name of the direct one. */
+  #nameOfDirect(userId: string): string {
+    const room = this.rooms.joined.find((one) => one.directUserId === userId);
+    return legibleLine(room?.name ?? "", 60) || localpart(userId);
+  }
+
+  roomName = (roomId: string): string => legibleLine(this.rooms.roomById(roomId)?.name ?? "", 60) || m.room_unnamed();
+
+  openPerson = (userId: string): void => {
+    this.person = userId;
+    this.detailsOpen = true;
+  };
+
+  /** A person, or one of one's own devices. */
+  verify = (userId: string, deviceId?: string): void => {
+    void this.verification.openVerification({ userId, ...(deviceId === undefined ? {} : { deviceId }) });
+  };
+
+  openDetails = (): void => {
+    this.person = undefined;
+    this.detailsOpen = true;
+  };
+
+  openLink = async (url: string): Promise<void> => {
+    const failure = await this.timeline.openLink(url);
+    if (failure !== undefined) this.notices.fail(failure);
+  };
+
+  /** What one can do about the own identity, from wherever it is offered. */
+  ownTrust = (action: TrustAction): void => {
+    this.dialog = action === "set-up" ? "keep-safe" : action === "confirm" ? "is-it-you" : "reset-identity";
+  };
+
+  /** The history comes back, or shows how it did. */
+  restore = (): void => {
+    const { restoring } = this.backup;
+    if (restoring?.state.at !== "restored" && restoring?.state.at !== "failed") void this.backup.restore();
+    this.dialog = "restore";
+  };
+
+  /** Work of the background that was opened. */
+  openWork = (kind: Work["kind"] | "upload"): void => {
+    if (kind === "upload") this.page = { at: "settings", section: "recovery" };
+    else this.dialog = kind === "restore" ? "restore" : kind === "import" ? "import-keys" : "export-keys";
+  };
+
+  /** Told where nobody is looking at it. */
+  #ended({ kind, state }: Work): void {
+    if (kind !== "restore" || state.at !== "restored" || this.dialog === "restore" || this.dialog === "is-it-you")
+      return;
+    const { total } = state.result;
+    if (total === 0) return;
+    this.notices.say(m.restore_done_notice({ count: total, shown: numberText(total) }), {
+      label: m.keys_details(),
+      run: () => {
+        this.notices.dismiss();
+        this.dialog = "restore";
+      },
+    });
+  }
+
+  /** What stands in the way of a message that was not sent: the person who changed, or who would be left out. */
+  resolve = (item: Item): void => {
+    const { userIds } = (item.failure?.details ?? {}) as { userIds?: unknown };
+    const named: unknown = Array.isArray(userIds) ? userIds[0] : undefined;
+    const changed = this.members.people.find((one) => one.trust.identity === "verification-violated")?.userId;
+    const whom = typeof named === "string" ? named : changed;
+    if (item.failure?.code === "identity-changed" && whom !== undefined) this.openPerson(whom);
+    else this.openDetails();
+  };
+
+  /** After sign-in, and then weekly at most: a way back is missing, or this device is not yet one's own. */
+  askAboutHistory = async (): Promise<void> => {
+    if (this.#asked) return;
+    this.#asked = true;
+    this.devices.enter(this.account.ownId);
+    await Promise.all([this.trust.load(), this.#preferencesRead]);
+    const { status } = this.trust;
+    if (status === undefined || this.dialog !== undefined || this.stage !== "chats") return;
+    const missing =
+      status.identity === "this-device-unverified"
+        ? "is-it-you"
+        : status.identity === "none" || status.recovery === "none"
+          ? "keep-safe"
+          : undefined;
+    if (missing === undefined) return;
+    if (!this.#fresh && Date.now() - this.preferences.remindedMs < remindEveryMs) return;
+    this.#fresh = false;
+    this.preferences.reminded();
+    this.dialog = missing;
+  };
+
+  /** The account goes on as another device: what was of the old one is asked for anew, and the new one is confirmed like any. */
+  renewed = (): void => {
+    this.notices.say(m.renew_done());
+    this.trust.clear();
+    this.devices.clear();
+    this.verification.clear();
+    void this.verification.load();
+    this.#asked = false;
+    this.#fresh = true;
+    void this.askAboutHistory();
+  };
 
   answerInvitation = async (room: Room, accept: boolean): Promise<void> => {
     const failure = await this.rooms.answer(room.roomId, accept);
@@ -92,6 +263,14 @@ export class App {
   /** Everything on screen belongs to the session that just ended. */
   leaveSession(): void {
     this.#entered = false;
+    this.#asked = false;
+    this.#fresh = this.stage === "sign-in";
+    this.trust.clear();
+    this.backup.clear();
+    this.devices.clear();
+    this.verification.clear();
+    this.readers.show(undefined, "");
+    this.person = undefined;
     this.rooms.clear();
     this.timeline.clear();
     this.page = { at: "chats" };
@@ -101,6 +280,7 @@ export class App {
 
   async #enter(): Promise<void> {
     if (this.account.status?.at !== "signed-in") return;
+    void this.verification.load();
     await this.rooms.load();
     await this.#reopen();
   }
@@ -114,7 +294,7 @@ export class App {
     // The list is painted first: drawing both in one task would hold up the first frame.
     await new Promise((resolve) => setTimeout(resolve, 0));
     if (this.timeline.current !== undefined) return;
-    // In one column the list comes first.
-    if (innerWidth >= 720) this.openRoom(roomId);
+    // In one column the list comes first. Whatever else was opened meanwhile stays in front.
+    if (innerWidth >= 720) this.#open(roomId);
   }
 }

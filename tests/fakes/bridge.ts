@@ -9,6 +9,10 @@ import type { CommandName, EventName, Events, Handlers } from "../../preload/con
 import type { Room } from "../../preload/contract/rooms.ts";
 import type { Item } from "../../preload/contract/timeline.ts";
 import type { VaultStatus } from "../../preload/contract/vault.ts";
+import type { Flow } from "../../preload/contract/verification.ts";
+import { fakeBackup, type BackupScenario, type FakeBackup } from "./bridge-backup.ts";
+import { fakeTrust, type FakeTrust, type TrustScenario } from "./bridge-trust.ts";
+import { fakeVerification, type FakeVerification } from "./bridge-verification.ts";
 import { fakeRooms, own, type FakeRoom } from "./bridge-rooms.ts";
 
 export type Scenario = {
@@ -21,6 +25,12 @@ export type Scenario = {
   preferences?: Partial<Preferences>;
   lastOpened?: string;
   atRisk?: boolean;
+  /** Verifications that have begun. */
+  verifications?: Flow[];
+  /** Identity, devices, keys and whom to trust. */
+  trust?: TrustScenario;
+  /** Backup, restore, files of keys. */
+  backup?: BackupScenario;
   /** Every answer waits this long. */
   latencyMs?: number;
   /** Commands that fail, and how. */
@@ -30,12 +40,17 @@ export type Scenario = {
 export type Fake = {
   calls: { name: string; input: unknown }[];
   failing: Partial<Record<CommandName, FailureCode>>;
+  /** Answers to these wait until they are taken out again. */
+  held: Set<CommandName>;
   /** How the next messages end: sent, or failed with this code. */
   sends: "ok" | "hang" | FailureCode;
   emit<E extends EventName>(event: E, payload: Events[E]): void;
   setSync(at: NonNullable<Scenario["sync"]>): void;
   setVault(status: Partial<VaultStatus>): void;
   receive(roomId: string, body: string, more?: Partial<Item>): Item;
+  verification: FakeVerification;
+  trust: FakeTrust;
+  backup: FakeBackup;
   items(roomId: string): Item[];
   room(roomId: string): Room | undefined;
 };
@@ -73,7 +88,14 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
     ...scenario.vault,
   };
   let passphrase = vault.passphrase ? "correct horse" : undefined;
-  let preferences: Preferences = { theme: "system", language: "system", roomsWidthPx: 312, ...scenario.preferences };
+  let preferences: Preferences = {
+    theme: "system",
+    language: "system",
+    roomsWidthPx: 312,
+    remindedMs: 0,
+    camera: "",
+    ...scenario.preferences,
+  };
   let count = 0;
 
   const syncOf = (at: NonNullable<Scenario["sync"]>): SyncState => {
@@ -155,7 +177,44 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
     if (status.at === "signed-out") throw new FakeError("not-signed-in");
   };
 
+  const verification = fakeVerification({
+    flows: scenario.verifications ?? [],
+    ownId: own.userId,
+    emit,
+    fail: (code) => {
+      throw new FakeError(code);
+    },
+    roomOf: (userId) => [...rooms.values()].find((one) => one.room.directUserId === userId)?.room.roomId,
+  });
+
+  const trust = fakeTrust({
+    scenario: scenario.trust ?? {},
+    ownId: own.userId,
+    currentId: "QZVTWMKXEA",
+    emit,
+    fail: (code, details) => {
+      throw new FakeError(code, details);
+    },
+    membersOf: (roomId) => found(roomId).members,
+    roomIds: () => [...rooms.values()].filter((one) => one.room.encrypted).map((one) => one.room.roomId),
+  });
+
+  const backup = fakeBackup({
+    scenario:
+      scenario.atRisk === true
+        ? { status: { at: "on", version: "7", backedUp: 1679, total: 1893, uploading: true }, ...scenario.backup }
+        : (scenario.backup ?? {}),
+    emit,
+    fail: (code, details) => {
+      throw new FakeError(code, details);
+    },
+  });
+
   const handlers: Handlers<CommandName> = {
+    ...trust.handlers,
+    "invites.inspect": () => ({ kind: "unknown", reason: "not-a-code" }),
+    ...backup.handlers,
+    ...verification.handlers,
     "account.discover": ({ server }) => {
       if (/nowhere/.test(server)) throw new FakeError("unreachable");
       if (/website/.test(server)) throw new FakeError("not-a-homeserver");
@@ -176,11 +235,19 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
       if (user === "taken") throw new FakeError("conflict");
       return enter();
     },
+    "account.renew": ({ password }) => {
+      if (password !== "correct") throw new FakeError("forbidden");
+      if (status.at !== "signed-in") throw new FakeError("not-signed-in");
+      status = { ...status, deviceId: "ANEWDEVICE" };
+      emit("account.changed", { status });
+      return { userId: status.userId, deviceId: status.deviceId };
+    },
     "account.list": () => (status.at === "signed-in" ? [status] : []),
     "account.status": () => status,
     "account.logout": ({ force }) => {
-      if (scenario.atRisk === true && force !== true)
-        throw new FakeError("history-at-risk", { unbackedUp: 214, total: 1893 });
+      const risk = backup.unbackedUp();
+      if (scenario.atRisk === true && risk.unbackedUp > 0 && force !== true)
+        throw new FakeError("history-at-risk", risk);
       status = { at: "signed-out" };
       emit("account.changed", { status });
       return { serverTold: true };
@@ -195,7 +262,6 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
       return preferences;
     },
     "app.openLink": () => ({}),
-    "file.choose": () => null,
     "vault.status": () => vault,
     "vault.unlock": (input) => {
       if (input.passphrase !== passphrase) throw new FakeError("wrong-key");
@@ -257,7 +323,11 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
       return changed([roomId]);
     },
     "rooms.remove": ({ roomId }) => changed([roomId]),
-    "rooms.members": ({ roomId }) => found(roomId).members,
+    "rooms.members": ({ roomId }) =>
+      found(roomId).members.map((member) => {
+        const identity = trust.identityOf(member.userId);
+        return identity === undefined ? member : { ...member, trust: { userId: member.userId, identity } };
+      }),
     "rooms.lastOpened": ({ roomId }) => {
       lastOpened = roomId ?? lastOpened;
       return lastOpened === undefined ? {} : { roomId: lastOpened };
@@ -332,6 +402,10 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
   const fake: Fake = {
     calls: [],
     failing: { ...scenario.failing },
+    held: new Set(),
+    verification: verification.fake,
+    trust: trust.fake,
+    backup: backup.fake,
     sends: "ok",
     emit,
     setSync(at) {
@@ -376,6 +450,7 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
     fake.calls.push({ name, input: copy });
     if (scenario.latencyMs !== undefined) await wait(scenario.latencyMs);
     else await Promise.resolve();
+    while (fake.held.has(name as CommandName)) await wait(10);
     try {
       const code = fake.failing[name as CommandName];
       if (code !== undefined) throw new FakeError(code);

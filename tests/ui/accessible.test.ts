@@ -1,7 +1,9 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import type { Scenario } from "../fakes/bridge.ts";
 import { roomIds } from "../fakes/bridge-rooms.ts";
+import { recoveryKey } from "../fakes/bridge-trust.ts";
 import { expectAccessible, useWindow } from "./harness/use-window.ts";
 
 const { open } = useWindow();
@@ -13,12 +15,20 @@ const section =
     await page.locator(`#tab-${name}`).click();
   };
 /** Colours are judged once nothing fades in any more. */
-const settled = (page: Page): Promise<unknown> =>
-  page.waitForFunction(() =>
-    document
-      .getAnimations()
-      .every((one) => one.playState !== "running" || one.effect?.getTiming().iterations === Infinity),
+const settled = (page: Page): Promise<boolean> =>
+  eventually(
+    () =>
+      page.evaluate(() =>
+        document
+          .getAnimations()
+          .every((one) => one.playState !== "running" || one.effect?.getTiming().iterations === Infinity),
+      ),
+    Boolean,
   );
+
+const secrets = { master: false, selfSigning: false, userSigning: false, backup: false };
+const none = { identity: "none", recovery: "none", secrets } as const;
+const unconfirmed = { identity: "this-device-unverified", secrets } as const;
 
 const pages: { name: string; scenario: Scenario; act?: (page: Page) => Promise<void>; shown: string }[] = [
   { name: "sign-in", scenario: { account: "signed-out" }, shown: "form" },
@@ -47,12 +57,124 @@ const pages: { name: string; scenario: Scenario; act?: (page: Page) => Promise<v
   { name: "switcher", scenario: {}, act: (page) => page.keyboard.press("Control+k"), shown: ".hit" },
   { name: "new chat", scenario: {}, act: (page) => page.keyboard.press("Control+n"), shown: "[role=dialog] form" },
   { name: "shortcuts", scenario: {}, act: (page) => page.keyboard.press("?"), shown: "[role=dialog] dl" },
-  ...["account", "encryption", "appearance", "privacy", "about"].map((name) => ({
+  ...["account", "devices", "encryption", "recovery", "appearance", "privacy", "about"].map((name) => ({
     name: `settings ${name}`,
     scenario: {},
     act: section(name),
     shown: `[aria-labelledby=tab-${name}]`,
   })),
+  {
+    name: "trouble with keys and identity",
+    scenario: {
+      trust: {
+        status: { ...unconfirmed, problems: ["identity-changed"] },
+        keys: { problems: [{ code: "clock-skew", sinceMs: 0, count: 2 }] },
+      },
+    },
+    act: async (page) => {
+      await page.getByRole("dialog").waitFor();
+      await page.keyboard.press("Escape");
+      await section("encryption")(page);
+      for (const fold of await page.locator("summary").all()) await fold.click();
+    },
+    shown: ".problems",
+  },
+  {
+    name: "a stricter choice",
+    scenario: {},
+    act: async (page) => {
+      await section("encryption")(page);
+      await page.locator("input[value=verified-users]").check();
+    },
+    shown: ".question",
+  },
+  {
+    name: "devices to sign out",
+    scenario: { trust: { wants: "password" } },
+    act: async (page) => {
+      await section("devices")(page);
+      await page.locator(".proposal .button").click();
+      await page.locator(".button.danger.primary").click();
+      await page.locator("[role=dialog] .danger.primary").click();
+    },
+    shown: "[role=dialog] form",
+  },
+  {
+    name: "practising recovery",
+    scenario: {},
+    act: async (page) => {
+      await section("recovery")(page);
+      await page.locator("[aria-labelledby=drill-heading] .button").click();
+      await page.locator("textarea").fill(recoveryKey);
+      await page.locator("[aria-labelledby=drill-heading] .primary").click();
+    },
+    shown: ".tick",
+  },
+  { name: "keep your history safe", scenario: { trust: { status: none } }, shown: "[role=dialog] form" },
+  {
+    name: "a passphrase of one's own",
+    scenario: { trust: { status: none } },
+    act: async (page) => {
+      await page.locator("[role=dialog] .other").click();
+      await page.locator("[role=dialog] input").first().fill("purple accordion");
+    },
+    shown: "[data-score]",
+  },
+  {
+    name: "the recovery key",
+    scenario: { trust: { status: none } },
+    act: (page) => page.locator("[role=dialog] .primary").click(),
+    shown: ".groups",
+  },
+  { name: "is it you", scenario: { trust: { status: unconfirmed } }, shown: ".way" },
+  {
+    name: "a typo in the recovery key",
+    scenario: { trust: { status: unconfirmed } },
+    act: async (page) => {
+      await page.locator(".way").nth(1).click();
+      await page.locator("[role=dialog] textarea").fill("EsTd 0");
+    },
+    shown: ".wrong",
+  },
+  {
+    name: "a new identity",
+    scenario: { trust: { status: unconfirmed } },
+    act: (page) => page.locator(".foot .link").click(),
+    shown: ".loses",
+  },
+  {
+    name: "a changed identity",
+    scenario: { lastOpened: roomIds.ana, trust: { identities: { "@ana:example.org": "verification-violated" } } },
+    act: (page) => page.locator(".changed .link").click(),
+    shown: ".identity.bad",
+  },
+  {
+    name: "who can read",
+    scenario: { lastOpened: roomIds.lab, trust: { grew: true } },
+    act: async (page) => {
+      await page.locator(".composer .line button").click();
+      await page.locator(".sum").waitFor();
+      for (const fold of await page.locator("summary").all()) await fold.click();
+    },
+    shown: ".details fieldset",
+  },
+  {
+    name: "a person",
+    scenario: { lastOpened: roomIds.ana },
+    act: async (page) => {
+      await page.locator(".title").click();
+      await page.locator(".person").first().click();
+      await page.locator(".identity").waitFor();
+      for (const fold of await page.locator("summary").all()) await fold.click();
+    },
+    shown: ".identity",
+  },
+  {
+    name: "why a message cannot be read",
+    scenario: { lastOpened: roomIds.ana },
+    act: (page) => page.locator(".note .link").last().click(),
+    shown: "[role=dialog] dl",
+  },
 ];
 
 // Each page is loaded in both languages; the other theme, which changes colours alone, is judged by its contrast.

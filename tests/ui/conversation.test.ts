@@ -1,7 +1,7 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 import { roomIds } from "../fakes/bridge-rooms.ts";
-import { useWindow } from "./harness/use-window.ts";
+import { standsStill, useWindow } from "./harness/use-window.ts";
 
 const { open } = useWindow();
 const row = (roomId: string): string => `[data-room="${roomId}"]`;
@@ -14,10 +14,10 @@ async function scrollUp(page: Page, byPx: number): Promise<void> {
     .poll(
       async () => {
         if ((await pill.count()) === 0) await page.mouse.wheel(0, -byPx);
-        await page.waitForTimeout(100);
+        await standsStill(page.getByRole("log"));
         return pill.count();
       },
-      { timeout: 30_000 },
+      { timeout: 60_000 },
     )
     .toBe(1);
 }
@@ -134,7 +134,7 @@ test("a message that cannot be read says why and what comes next, and turns read
   await note.getByRole("button", { name: "Details" }).click();
   const dialog = page.getByRole("dialog", { name: "Why this message cannot be read" });
   await dialog.getByText("KDESKTOPAN").waitFor();
-  await dialog.getByText("your other devices").waitFor();
+  await dialog.getByText("your other devices", { exact: true }).waitFor();
   await page.keyboard.press("Escape");
   await note.getByRole("button", { name: "Try now" }).click();
   await page.getByText("The key has arrived, so here is what I wrote.").waitFor();
@@ -145,27 +145,33 @@ test("older messages load while scrolling back without moving what is being read
   const log = page.getByRole("log");
   await log.getByText("Message number 420.").waitFor();
   expect(await log.locator("article").count()).toBeLessThan(45);
+  const loads = () => page.evaluate(() => window.fake.calls.filter((one) => one.name === "timeline.load").length);
   await page.mouse.move(800, 400);
-  for (let step = 0; step < 14; step += 1) {
-    await page.mouse.wheel(0, -420);
-    await page.waitForTimeout(40);
-  }
-  await expect
-    .poll(() => page.evaluate(() => window.fake.calls.filter((one) => one.name === "timeline.load").length))
-    .toBeGreaterThan(1);
-  const anchor = () =>
-    page.evaluate(() => {
-      const middle = [...document.querySelectorAll("article")].find((node) => node.getBoundingClientRect().top > 250);
-      return { id: middle?.dataset["item"], top: Math.round(middle?.getBoundingClientRect().top ?? 0) };
+  for (let round = 0; round < 3; round += 1) {
+    await page.evaluate(() => window.fake.held.add("timeline.load"));
+    for (const asked = await loads(); (await loads()) === asked;) {
+      await page.mouse.wheel(0, -420);
+      await standsStill(log);
+    }
+    // the older page is asked for and held back: what is being read now must stand in the same place when it has come
+    const before = await log.evaluate((node) => {
+      const middle = [...node.querySelectorAll("article")].find((one) => one.getBoundingClientRect().top > 250);
+      return {
+        id: middle?.dataset["item"] ?? "",
+        top: Math.round(middle?.getBoundingClientRect().top ?? 0),
+        heightPx: node.scrollHeight,
+      };
     });
-  const before = await anchor();
-  await page.waitForTimeout(500);
-  const after = await page.evaluate(
-    (id) =>
-      Math.round(document.querySelector(`[data-item="${CSS.escape(id ?? "")}"]`)?.getBoundingClientRect().top ?? -1),
-    before.id,
-  );
-  expect(Math.abs(after - before.top)).toBeLessThanOrEqual(2);
+    await page.evaluate(() => window.fake.held.delete("timeline.load"));
+    await expect.poll(() => log.evaluate((node) => node.scrollHeight)).toBeGreaterThan(before.heightPx);
+    await standsStill(log);
+    const top = await log.evaluate(
+      (node, id) =>
+        Math.round(node.querySelector(`[data-item="${CSS.escape(id)}"]`)?.getBoundingClientRect().top ?? -1),
+      before.id,
+    );
+    expect(Math.abs(top - before.top)).toBeLessThanOrEqual(2);
+  }
   await page.getByRole("button", { name: "Jump to newest" }).click();
   await log.getByText("Message number 420.").waitFor();
 });
@@ -188,7 +194,7 @@ test("each room stands where it was left", async () => {
   const { page } = await open({ scenario: { lastOpened: roomIds.history } });
   await page.getByRole("log").getByText("Message number 420.").waitFor();
   await scrollUp(page, 1200);
-  await page.waitForTimeout(250);
+  await standsStill(page.getByRole("log"));
   const place = () =>
     page.evaluate(() => {
       const node = [...document.querySelectorAll("article")].find((one) => one.getBoundingClientRect().bottom > 120);

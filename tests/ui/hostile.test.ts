@@ -1,7 +1,7 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 import { hostileHtml, hostileRoom } from "../fakes/bridge-hostile.ts";
-import { useWindow } from "./harness/use-window.ts";
+import { standsStill, useWindow } from "./harness/use-window.ts";
 
 const { open } = useWindow();
 
@@ -9,10 +9,8 @@ const { open } = useWindow();
 async function readAll(page: Page): Promise<Map<string, { text: string; html: string }>> {
   const seen = new Map<string, { text: string; html: string }>();
   await page.locator("article").first().waitFor();
-  await page.waitForFunction(
-    () => document.querySelector(".body.html") !== null || document.querySelector(".body.text a") !== null,
-  );
-  for (let step = 0; step < 40; step += 1) {
+  await page.locator(".body.html, .body.text a").first().waitFor({ state: "attached" });
+  for (;;) {
     const found = await page.evaluate(() =>
       [...document.querySelectorAll("article")].map(
         (node) =>
@@ -26,7 +24,7 @@ async function readAll(page: Page): Promise<Map<string, { text: string; html: st
     for (const [id, text, html] of found) seen.set(id, { text, html });
     if (seen.has("$html-image")) break;
     await page.getByRole("log").evaluate((node) => (node.scrollTop -= 350));
-    await page.waitForTimeout(60);
+    await standsStill(page.getByRole("log"));
   }
   return seen;
 }
@@ -85,9 +83,9 @@ test("a link says where it goes, whatever its text pretends", async () => {
   const { page } = await open({ scenario: { rooms: "hostile", lastOpened: hostileRoom.roomId } });
   await readAll(page);
   const link = page.getByRole("link", { name: "https://looks-like.example.com" });
-  for (let step = 0; step < 30 && (await link.count()) === 0; step += 1) {
+  while ((await link.count()) === 0) {
     await page.getByRole("log").evaluate((node) => (node.scrollTop += 250));
-    await page.waitForTimeout(50);
+    await standsStill(page.getByRole("log"));
   }
   await link.hover();
   await page.getByText("https://real.example.org/target", { exact: true }).waitFor();

@@ -64,7 +64,9 @@ test("from the sign-in over a room and a message to the settings without a mouse
   await page.getByRole("heading", { name: "Account", level: 2 }).waitFor();
   await tabTo(page, /^Account$/);
   await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("ArrowDown");
   await page.getByText("This device signs and encrypts what you send.").waitFor();
+  await page.keyboard.press("ArrowDown");
   await page.keyboard.press("ArrowDown");
   await tabTo(page, /^\s*As the system/);
   await page.keyboard.press("ArrowRight");

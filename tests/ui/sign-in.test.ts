@@ -95,12 +95,16 @@ test("signing out says what would be lost and deletes nothing before one insists
   await page.getByRole("button", { name: /Mara Lindqvist/ }).click();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("button", { name: "Sign out and delete from this computer" }).click();
-  await page.getByText("214 of 1893 message keys exist only on this device.").waitFor();
+  await page.getByText("214 of 1,893 message keys exist only on this device.").waitFor();
   await expectAccessible(page);
   await page.getByRole("button", { name: "Stay signed in" }).click();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("button", { name: "Sign out and delete from this computer" }).click();
-  await page.getByRole("button", { name: "Sign out anyway and delete from this computer" }).click();
+  await page.getByRole("button", { name: /^Sign out and lose it/ }).click();
+  const lose = page.getByRole("button", { name: "Sign out and lose them" });
+  expect(await lose.isDisabled()).toBe(true);
+  await page.getByLabel("Type “lose them” to go on").fill("lose them");
+  await lose.click();
   await page.getByRole("heading", { name: "Sign in to Tessera" }).waitFor();
   const forced = await page.evaluate(() =>
     window.fake.calls.filter((one) => one.name === "account.logout").map((one) => one.input),

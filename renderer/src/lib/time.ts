@@ -61,3 +61,26 @@ export function spanText(ms: number): string {
   if (seconds < 3600) return m.span_minutes({ count: Math.ceil(seconds / 60) });
   return m.span_hours({ count: Math.ceil(seconds / 3600) });
 }
+
+const relative = new Map<string, Intl.RelativeTimeFormat>();
+
+/** "just now", "5 minutes ago", "yesterday", "3 weeks ago". */
+export function agoText(ms: number, nowMs: number): string {
+  const minutes = Math.floor((nowMs - ms) / 60_000);
+  if (minutes < 1) return m.time_just_now();
+  const locale = currentLocale();
+  const formatter = relative.get(locale) ?? new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+  relative.set(locale, formatter);
+  if (minutes < 60) return formatter.format(-minutes, "minute");
+  const days = daysBetween(ms, nowMs);
+  if (days < 1) return formatter.format(-Math.floor(minutes / 60), "hour");
+  if (days < 14) return formatter.format(-days, "day");
+  if (days < 61) return formatter.format(-Math.round(days / 7), "week");
+  return days < 700
+    ? formatter.format(-Math.round(days / 30.4), "month")
+    : formatter.format(-Math.round(days / 365), "year");
+}
+
+/** "3 May 2026", for what is told in a sentence. */
+export const plainDate = (ms: number): string =>
+  format(ms, "plain-date", { day: "numeric", month: "long", year: "numeric" });

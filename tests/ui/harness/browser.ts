@@ -15,11 +15,12 @@ export type Window = { page: Page; /** Errors, refused loads and requests that l
 
 let announced = false;
 
-export async function launch(): Promise<Browser> {
+/** `args`: of Chromium, as for a camera that plays a video. */
+export async function launch(args: readonly string[] = []): Promise<Browser> {
   const root = process.getuid?.() === 0;
   const browser = await chromium.launch({
     executablePath: process.env["CHROMIUM_PATH"] ?? "/usr/bin/chromium",
-    args: root ? ["--no-sandbox"] : [],
+    args: [...(root ? ["--no-sandbox"] : []), ...args],
   });
   if (!announced) console.log(`[real] Chromium ${browser.version()}`);
   announced = true;

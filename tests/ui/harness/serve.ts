@@ -18,6 +18,7 @@ const types: Record<string, string> = {
   ".css": "text/css; charset=utf-8",
   ".svg": "image/svg+xml",
   ".png": "image/png",
+  ".wasm": "application/wasm",
 };
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));

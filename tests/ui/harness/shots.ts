@@ -3,6 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { roomIds } from "../../fakes/bridge-rooms.ts";
+import { recoveryKey } from "../../fakes/bridge-trust.ts";
 import { launch, openWindow, type OpenOptions } from "./browser.ts";
 import { serveWindow } from "./serve.ts";
 
@@ -118,6 +119,261 @@ const shots: Record<string, Shot> = {
     },
   },
 };
+
+const unconfirmed = {
+  identity: "this-device-unverified",
+  secrets: { master: false, selfSigning: false, userSigning: false, backup: false },
+} as const;
+const none = { identity: "none", recovery: "none", secrets: unconfirmed.secrets } as const;
+const inBoth = (name: string, shot: Shot): Record<string, Shot> => ({
+  [`${name}-light`]: shot,
+  [`${name}-dark-de`]: {
+    ...shot,
+    scenario: { ...shot.scenario, preferences: { ...dark, language: "de" } },
+  },
+});
+Object.assign(
+  shots,
+  inBoth("trust-encryption", { height: 1500, scenario: { lastOpened: ana }, act: settings("encryption") }),
+  inBoth("trust-encryption-bad", {
+    height: 1500,
+    scenario: {
+      lastOpened: ana,
+      trust: {
+        status: { ...unconfirmed, problems: ["identity-changed"] },
+        keys: {
+          problems: [{ code: "server-drops-fallback-keys", sinceMs: Date.parse("2026-05-10T09:00:00"), count: 4 }],
+        },
+      },
+    },
+    act: settings("encryption"),
+  }),
+  inBoth("trust-devices", { scenario: { lastOpened: ana }, act: settings("devices") }),
+  inBoth("trust-devices-choose", {
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await settings("devices")(page);
+      await page.locator(".proposal .button").click();
+    },
+  }),
+  inBoth("trust-sign-out-password", {
+    scenario: { lastOpened: ana, trust: { wants: "password" } },
+    act: async (page) => {
+      await settings("devices")(page);
+      await page.locator(".proposal .button").click();
+      await page.locator(".button.danger.primary").click();
+      await page.locator("[role=dialog] .button.danger.primary").click();
+    },
+  }),
+  inBoth("trust-recovery", { scenario: { lastOpened: ana }, act: settings("recovery") }),
+  inBoth("trust-drill", {
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await settings("recovery")(page);
+      await page.locator("[aria-labelledby=drill-heading] .button").click();
+      await page.locator("textarea").pressSequentially(recoveryKey.slice(0, 24));
+    },
+  }),
+  inBoth("trust-keep-safe", { scenario: { lastOpened: ana, trust: { status: none } } }),
+  inBoth("trust-passphrase", {
+    scenario: { lastOpened: ana, trust: { status: none } },
+    act: async (page) => {
+      await page.locator("[role=dialog] .other").click();
+      await page.locator("[role=dialog] input").first().pressSequentially("purple accordion");
+      await page.waitForTimeout(900);
+    },
+  }),
+  inBoth("trust-key", {
+    scenario: { lastOpened: ana, trust: { status: none } },
+    act: (page) => page.locator("[role=dialog] .primary").click(),
+  }),
+  inBoth("trust-key-check", {
+    scenario: { lastOpened: ana, trust: { status: none } },
+    act: async (page) => {
+      await page.locator("[role=dialog] .primary").click();
+      await page.locator("[role=dialog] .ways").waitFor();
+      await page.locator("[role=dialog] .primary").click();
+    },
+  }),
+  inBoth("trust-is-it-you", { scenario: { lastOpened: ana, trust: { status: unconfirmed } } }),
+  inBoth("trust-is-it-you-key", {
+    scenario: { lastOpened: ana, trust: { status: unconfirmed } },
+    act: async (page) => {
+      await page.locator(".way").nth(1).click();
+      await page.locator("[role=dialog] textarea").pressSequentially("EsTd 9VvJ pcV0");
+    },
+  }),
+  inBoth("trust-is-it-you-done", {
+    scenario: { lastOpened: ana, trust: { status: unconfirmed } },
+    act: async (page) => {
+      await page.locator(".way").nth(1).waitFor();
+      await page.evaluate(() => {
+        window.fake.trust.setStatus({
+          identity: "verified",
+          secrets: { master: true, selfSigning: true, userSigning: false, backup: true },
+        });
+      });
+    },
+  }),
+  inBoth("trust-reset", {
+    scenario: { lastOpened: ana, trust: { status: unconfirmed } },
+    act: (page) => page.locator(".foot .link").click(),
+  }),
+  inBoth("trust-changed", {
+    scenario: { lastOpened: ana, trust: { identities: { "@ana:example.org": "verification-violated" } } },
+    act: async (page) => {
+      await page.locator(".changed").waitFor();
+      await page.evaluate(() => (window.fake.sends = "identity-changed"));
+      await page.locator("textarea").fill("Are you there?");
+      await page.keyboard.press("Enter");
+      await page.locator(".trouble").waitFor();
+    },
+  }),
+  inBoth("trust-readers", {
+    width: 1400,
+    height: 1000,
+    scenario: { lastOpened: lab },
+    act: async (page) => {
+      await page.locator(".line .plain").click();
+      await page.locator(".sum").waitFor();
+      await page.locator("summary").first().click();
+    },
+  }),
+  inBoth("trust-grew", { scenario: { lastOpened: ana, trust: { grew: true } } }),
+  inBoth("trust-person", {
+    width: 1400,
+    height: 1000,
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await page.locator(".title").click();
+      await page.locator(".person").nth(1).click();
+      await page.locator(".identity").waitFor();
+      await page.locator("summary").last().click();
+    },
+  }),
+  inBoth("trust-policy-ask", {
+    height: 1300,
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await settings("encryption")(page);
+      await page.locator("input[value=verified-users]").check();
+      await page.locator(".question").waitFor();
+    },
+  }),
+  inBoth("trust-unreadable", {
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await page.locator(".note .link").last().click();
+      await page.locator("[role=dialog]").waitFor();
+    },
+  }),
+);
+
+const restoring = async (page: Page): Promise<void> => {
+  await settings("recovery")(page);
+  await page.locator("[aria-labelledby=backup-heading] .row .button").click();
+  await page.locator("[role=dialog] .meter").waitFor();
+  await page.evaluate(() => {
+    window.fake.backup.progress("restore", {
+      ...{ done: 64_210, total: 100_000, failed: 3, keysPerSecond: 4380, remainingMs: 7600 },
+    });
+  });
+};
+const uploading = { at: "on", version: "7", backedUp: 1204, total: 1893, uploading: true, remainingMs: 9000 } as const;
+Object.assign(
+  shots,
+  inBoth("backup-card", { height: 1150, scenario: { lastOpened: ana }, act: settings("recovery") }),
+  inBoth("backup-card-replaced", {
+    height: 1150,
+    scenario: { lastOpened: ana, backup: { status: { ...uploading, at: "wrong-version", uploading: false } } },
+    act: settings("recovery"),
+  }),
+  inBoth("backup-restore", { scenario: { lastOpened: ana, backup: { work: "by-hand" } }, act: restoring }),
+  inBoth("backup-restored", {
+    scenario: {
+      lastOpened: ana,
+      backup: {
+        work: "by-hand",
+        failed: [
+          { roomId: lab, sessionId: "a", reason: "malformed" },
+          { roomId: lab, sessionId: "b", reason: "malformed" },
+          { roomId: "!left:example.org", sessionId: "c", reason: "not-decryptable" },
+        ],
+      },
+    },
+    act: async (page) => {
+      await restoring(page);
+      await page.evaluate(() => {
+        window.fake.backup.end("restore");
+      });
+      await page.locator("[role=dialog] li .link").click();
+    },
+  }),
+  inBoth("backup-tray", {
+    scenario: { lastOpened: ana, backup: { work: "by-hand", status: uploading } },
+    act: async (page) => {
+      await restoring(page);
+      await page.keyboard.press("Escape");
+      await page.locator("[role=dialog]").waitFor({ state: "detached" });
+      await page.keyboard.press("Escape");
+    },
+  }),
+  inBoth("backup-export", {
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await settings("recovery")(page);
+      await page.locator("[aria-labelledby=keyfile-heading] .button").first().click();
+      await page.locator("[role=dialog] input").first().pressSequentially("purple accordion");
+      await page.waitForTimeout(900);
+    },
+  }),
+  inBoth("backup-import-wrong", {
+    scenario: { lastOpened: ana, backup: { refuses: { code: "wrong-file", kind: "truncated" } } },
+    act: async (page) => {
+      await settings("recovery")(page);
+      await page.locator("[aria-labelledby=keyfile-heading] .button").last().click();
+      await page.locator("[role=dialog] input").fill("velvet otter");
+      await page.keyboard.press("Enter");
+    },
+  }),
+  inBoth("backup-sign-out", {
+    scenario: { lastOpened: ana, atRisk: true },
+    act: async (page) => {
+      await settings("account")(page);
+      await page.locator("[role=tabpanel] .button.danger").click();
+      await page.locator("[role=dialog] .button.danger").click();
+      await page.locator("[role=dialog] .way").first().waitFor();
+    },
+  }),
+  inBoth("backup-sign-out-lose", {
+    scenario: { lastOpened: ana, atRisk: true },
+    act: async (page) => {
+      await settings("account")(page);
+      await page.locator("[role=tabpanel] .button.danger").click();
+      await page.locator("[role=dialog] .button.danger").click();
+      await page.locator("[role=dialog] .way").last().click();
+    },
+  }),
+  inBoth("backup-delete", {
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await settings("recovery")(page);
+      await page.locator("[aria-labelledby=backup-heading] .link.danger").click();
+    },
+  }),
+  inBoth("backup-is-it-you", {
+    scenario: { lastOpened: ana, trust: { status: unconfirmed }, backup: { work: "by-hand" } },
+    act: async (page) => {
+      await page.locator("[role=dialog] .way").nth(1).click();
+      await page.locator("[role=dialog] textarea").fill(recoveryKey);
+      await page.locator("[role=dialog] .primary").click();
+      await page.locator("[role=dialog] .meter").waitFor();
+      await page.evaluate(() => {
+        window.fake.backup.progress("restore", { done: 473, keysPerSecond: 200, remainingMs: 7000 });
+      });
+    },
+  }),
+);
 
 const [folder = "test-results/shots", ...wanted] = process.argv.slice(2);
 await mkdir(folder, { recursive: true });

@@ -2,6 +2,7 @@
 import type { AccountStatus, LoginFlow } from "../../../../preload/contract/account.ts";
 import type { Failure } from "../../../../preload/contract/define.ts";
 import { call, failureOf, on } from "../../bridge.ts";
+import { ownDeviceName } from "../../lib/own-device-name.ts";
 
 export type Discovered = { homeserver: string; flows: LoginFlow[]; registration: boolean };
 export type SignOutTask =
@@ -45,7 +46,7 @@ export class Account {
   discover = (server: string): Promise<Discovered> => call("account.discover", { server });
 
   async signIn(way: "login" | "register", homeserver: string, user: string, password: string): Promise<void> {
-    await call(`account.${way}`, { homeserver, user, password, deviceName: deviceName() });
+    await call(`account.${way}`, { homeserver, user, password, deviceName: ownDeviceName() });
     await this.load();
   }
 
@@ -88,10 +89,4 @@ export class Account {
 function atRisk(failure: Failure): { unbackedUp: number; total: number } {
   const { unbackedUp = 0, total = 0 } = (failure.details ?? {}) as { unbackedUp?: number; total?: number };
   return { unbackedUp, total };
-}
-
-function deviceName(): string {
-  const agent = navigator.userAgent;
-  const system = /Windows/.test(agent) ? "Windows" : /Mac OS/.test(agent) ? "macOS" : "Linux";
-  return `Tessera (${system})`;
 }

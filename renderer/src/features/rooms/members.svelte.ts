@@ -19,6 +19,11 @@ export class Members {
       if (this.roomId !== undefined && this.state.at === "ready" && roomIds.includes(this.roomId))
         void this.#fetch(this.roomId);
     });
+    on("trust.changed", ({ userIds = [] }) => {
+      const { roomId } = this;
+      if (roomId === undefined || this.state.at !== "ready") return;
+      if (this.people.some((person) => userIds.includes(person.userId))) void this.#fetch(roomId);
+    });
   }
 
   /** Loads the room's people unless they are here. */

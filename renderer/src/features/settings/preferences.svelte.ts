@@ -9,6 +9,10 @@ export class Preferences {
   theme = $state<Kept["theme"]>("system");
   language = $state<Kept["language"]>("system");
   roomsWidthPx = $state(312);
+  /** When the person was last asked to make a way back to their history; 0: never. */
+  remindedMs = 0;
+  /** The label of the camera that was chosen last. */
+  camera = $state("");
   #dark = matchMedia("(prefers-color-scheme: dark)");
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -46,6 +50,16 @@ export class Preferences {
     this.#timer = setTimeout(() => void this.#keep({ roomsWidthPx: this.roomsWidthPx }), widthAfterMs);
   };
 
+  reminded = (): void => {
+    this.remindedMs = Date.now();
+    void this.#keep({ remindedMs: this.remindedMs });
+  };
+
+  chooseCamera = (label: string): void => {
+    this.camera = label.slice(0, 256);
+    void this.#keep({ camera: this.camera });
+  };
+
   async #keep(change: Partial<Kept>): Promise<void> {
     try {
       await call("app.preferences", change);
@@ -57,6 +71,8 @@ export class Preferences {
   #take(kept: Kept): void {
     this.theme = kept.theme;
     this.language = kept.language;
+    this.remindedMs = kept.remindedMs;
+    this.camera = kept.camera;
     this.roomsWidthPx = Math.min(400, Math.max(240, kept.roomsWidthPx));
     this.#paint();
     chooseLanguage(kept.language);

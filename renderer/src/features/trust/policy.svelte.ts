@@ -1,0 +1,91 @@
+/** Whom messages may go to, for all chats or for one; a stricter choice is tried out before it holds. */
+import type { Failure } from "../../../../preload/contract/define.ts";
+import type { Output } from "../../../../preload/contract/index.ts";
+import type { SendTo, TrustPolicy } from "../../../../preload/contract/trust.ts";
+import { call, failureOf, on } from "../../bridge.ts";
+
+export type Simulation = Output<"trust.simulate">;
+export type PolicyState = { at: "loading" } | { at: "ready"; policy: TrustPolicy } | { at: "failed"; failure: Failure };
+export type Wish =
+  | { at: "none" }
+  | { at: "trying"; sendTo: SendTo }
+  | { at: "asked"; sendTo: SendTo; simulation: Simulation }
+  | { at: "failed"; sendTo: SendTo; failure: Failure };
+
+const strictness: Record<SendTo, number> = { everyone: 0, "signed-devices": 1, "verified-users": 2 };
+
+export class Policy {
+  state = $state.raw<PolicyState>({ at: "loading" });
+  wish = $state.raw<Wish>({ at: "none" });
+  #roomId: string | undefined;
+  #off = on("trust.changed", () => {
+    if (this.wish.at === "none") void this.load();
+  });
+
+  /** Without a room: the choice for all chats. */
+  constructor(roomId?: string) {
+    this.#roomId = roomId;
+  }
+
+  get chosen(): SendTo | undefined {
+    if (this.wish.at !== "none") return this.wish.sendTo;
+    if (this.state.at !== "ready") return undefined;
+    const { policy } = this.state;
+    return this.#roomId === undefined ? policy.sendTo : (policy.roomOverride ?? policy.sendTo);
+  }
+
+  load = async (): Promise<void> => {
+    try {
+      this.state = { at: "ready", policy: await call("trust.policy", this.#where()) };
+    } catch (error) {
+      if (this.state.at !== "ready") this.state = { at: "failed", failure: failureOf(error) };
+    }
+  };
+
+  /** A looser choice holds at once; a stricter one once it is known whom it cuts off, and the person said so. */
+  choose = async (sendTo: SendTo): Promise<void> => {
+    const before = this.wish.at === "none" ? this.chosen : undefined;
+    if (sendTo === before) return;
+    this.wish = { at: "trying", sendTo };
+    try {
+      if (before !== undefined && strictness[sendTo] > strictness[before]) {
+        const simulation = await call("trust.simulate", { sendTo, ...this.#where() });
+        if (simulation.rooms.length > 0) {
+          this.wish = { at: "asked", sendTo, simulation };
+          return;
+        }
+      }
+      await this.#set(sendTo);
+    } catch (error) {
+      this.wish = { at: "failed", sendTo, failure: failureOf(error) };
+    }
+  };
+
+  confirm = async (): Promise<void> => {
+    if (this.wish.at !== "asked") return;
+    const { sendTo } = this.wish;
+    this.wish = { at: "trying", sendTo };
+    try {
+      await this.#set(sendTo);
+    } catch (error) {
+      this.wish = { at: "failed", sendTo, failure: failureOf(error) };
+    }
+  };
+
+  drop = (): void => {
+    this.wish = { at: "none" };
+  };
+
+  end(): void {
+    this.#off();
+  }
+
+  async #set(sendTo: SendTo): Promise<void> {
+    this.state = { at: "ready", policy: await call("trust.policy", { sendTo, ...this.#where() }) };
+    this.wish = { at: "none" };
+  }
+
+  #where(): { roomId?: string } {
+    return this.#roomId === undefined ? {} : { roomId: this.#roomId };
+  }
+}
