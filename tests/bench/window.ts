@@ -5,6 +5,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { chromiumPath } from "../../scripts/setup-system.mjs";
+import { eventually } from "../eventually.ts";
 import { startHomeserver } from "../homeserver/homeserver.ts";
 import { largeProfile, type LargeProfile } from "./large-profile.ts";
 import { atMost, quantile, rounded, type BenchResult } from "./result.ts";
@@ -66,10 +67,10 @@ async function startOnce(browser: Browser, large: LargeProfile) {
       });
     });
     await page.goto(door.address);
-    await page.waitForFunction(() => {
-      const { list, newest } = (globalThis as unknown as PageSide).bench.marks;
-      return list !== undefined && newest !== undefined;
-    });
+    await eventually(
+      () => page.evaluate(() => (globalThis as unknown as PageSide).bench.marks),
+      ({ list, newest }) => list !== undefined && newest !== undefined,
+    );
     const loaded = { ...bytes };
     // what begins before the person could do anything still counts as the start
     await page.waitForTimeout(500);

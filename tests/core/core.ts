@@ -10,7 +10,7 @@ import type { FromWorker, InternalCalls, Session, ToWorker, WorkerStart } from "
 import type { Account } from "../homeserver/homeserver.ts";
 
 type CoreEvent = { [N in EventName]: { event: N; payload: Events[N] } }[EventName];
-type Internal = "account.atRisk" | "account.endSession";
+type Internal = "account.atRisk" | "account.endSession" | "account.salvage";
 type InputOf<N> = N extends CoreCommandName ? Input<N> : N extends Internal ? InternalCalls[N]["input"] : never;
 type OutputOf<N> = N extends CoreCommandName ? Output<N> : N extends Internal ? InternalCalls[N]["output"] : never;
 

@@ -5,7 +5,9 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createHttp } from "../../main/core/matrix/http.ts";
 import { startCrypto } from "../../main/core/matrix/client.ts";
-import { megolm, messageIndexOf, type Crypto } from "../../main/core/matrix/crypto.ts";
+import { megolm, messageIndexOf, type Crypto, type Sharing } from "../../main/core/matrix/crypto.ts";
+import { createDeviceList } from "../../main/core/matrix/device-list.ts";
+import { createSharing } from "../../main/core/matrix/recipients.ts";
 import { openCryptoStore, type CryptoStore } from "../../main/core/storage/crypto-store/index.ts";
 import { startHomeserver, type Homeserver } from "../homeserver/homeserver.ts";
 
@@ -44,12 +46,23 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+/** With everybody who is a member. */
+const sharing = (): Sharing => ({
+  check: () => Promise.resolve(),
+  share: (settings, room) =>
+    createSharing(alice, createDeviceList(alice))(settings, {
+      ...room,
+      decide: () => Promise.resolve({ strategy: "all", marks: [], allows: () => true }),
+    }),
+  shared: () => undefined,
+});
 const encrypt = (body: string) =>
   alice.encrypt({
     roomId,
     members: [aliceId],
     encryption,
     historyVisibility: "shared",
+    sharing: sharing(),
     type: "m.room.message",
     content: { msgtype: "m.text", body },
   });
@@ -128,6 +141,7 @@ test("a rotation period of one message makes every message a session of its own"
       members: [aliceId],
       encryption: { algorithm: megolm, rotationPeriodMessages: 1 },
       historyVisibility: "shared",
+      sharing: sharing(),
       type: "m.room.message",
       content: { body: "x" },
     });
@@ -158,6 +172,7 @@ test("an algorithm that is not Megolm is refused before anything is encrypted", 
       members: [aliceId],
       encryption: { algorithm: "m.unknown" },
       historyVisibility: "shared",
+      sharing: sharing(),
       type: "m.room.message",
       content: {},
     }),

@@ -1,10 +1,13 @@
-import { afterAll, beforeAll } from "vitest";
+import { afterAll, afterEach, beforeAll } from "vitest";
+import { eventually } from "../eventually.ts";
 import { startFaultProxy } from "../homeserver/fault-proxy.ts";
-import type { Exchange, FaultProxy } from "../homeserver/fault-proxy.ts";
+import type { Exchange, FaultProxy, Rule } from "../homeserver/fault-proxy.ts";
 import { startHomeserver } from "../homeserver/homeserver.ts";
 import type { Account, Homeserver } from "../homeserver/homeserver.ts";
 import { endCores, sessionOf, startCore } from "./core.ts";
 import type { Core } from "./core.ts";
+
+export { eventually };
 
 /** One core, its account on the homeserver, and the proxy between them. */
 export type Person = { core: Core; account: Account; userId: string; proxy: FaultProxy };
@@ -16,6 +19,13 @@ export function useHomeserver(config?: Record<string, unknown>) {
   let made = 0;
   beforeAll(async () => {
     homeserver = await startHomeserver(config === undefined ? {} : { config });
+  });
+  // a test that fails leaves no fault behind for the next one
+  afterEach(() => {
+    for (const proxy of proxies) {
+      proxy.setOnline(true);
+      proxy.clear();
+    }
   });
   afterAll(async () => {
     await endCores();
@@ -36,12 +46,12 @@ export function useHomeserver(config?: Record<string, unknown>) {
     proxyFor,
     account: (name: string, displayName?: string) =>
       server().register(`${name}-${++made}`, displayName === undefined ? {} : { displayName }),
-    /** Signed in and synced once; a further device of `account` where that is given. */
+    /** Signed in, synced once and with keys on the server, so that others can write to it; a further device of `account` where that is given. */
     person: async (name: string, account?: Account): Promise<Person> => {
       const mine = account ?? (await server().register(`${name}-${++made}`, { displayName: name }));
       const proxy = await proxyFor();
       const core = await startCore({ session: sessionOf(mine, server().url), via: proxy.url });
-      await core.sync();
+      await Promise.all([core.sync(), proxy.waitFor(isKeysUploaded)]);
       return { core, account: mine, userId: mine.userId, proxy };
     },
     /** A room of all of them, everyone joined and known to everyone. */
@@ -110,14 +120,24 @@ export const isSync = { path: /\/v3\/sync$/ };
 export const isSend = { method: "PUT", path: /\/rooms\/[^/]+\/send\// };
 export const isToDevice = { method: "PUT", path: /\/sendToDevice\// };
 
+/** The device is known to the server, with one-time keys of it. */
+const isKeysUploaded = {
+  method: "POST",
+  path: /\/keys\/upload$/,
+  when: (one: Exchange) => /"signed_curve25519":[1-9]/.test(String(one.responseBody)),
+};
+
+/** No answer of a sync comes until the rule's release(); resolves once the poll that was under way has ended and the next is held. */
+export async function holdSync({ core, proxy }: Pick<Person, "core" | "proxy">): Promise<Rule> {
+  const hold = proxy.on(isSync, { kind: "hold" });
+  // ends the poll that is under way
+  void core.call("account.sync", {});
+  await eventually(
+    () => hold.used,
+    (used) => used > 0,
+  );
+  return hold;
+}
+
 /** The type of event that a PUT carries. */
 export const sentType = (exchange: Exchange) => decodeURIComponent(/\/send\/([^/]+)\//.exec(exchange.path)?.[1] ?? "");
-
-/** Whether all hold at last; asks again until then, so a test that cannot hold ends by its own time-out. */
-export async function eventually<T>(look: () => T | Promise<T>, fits: (found: T) => boolean): Promise<T> {
-  for (;;) {
-    const found = await look();
-    if (fits(found)) return found;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}

@@ -176,3 +176,29 @@ test("a token that has run out stops softly too; the same device goes on, its ke
     "still the same device",
   ]);
 });
+
+test("a sign-in that the server answers with another device is refused, and that session does not stay on the server", async () => {
+  await homeserver.api("POST", `/_synapse/admin/v2/users/${encodeURIComponent(ana.userId)}/delete_devices`, {
+    token: admin.accessToken,
+    body: { devices: [ana.deviceId] },
+  });
+  await expectStopped(ana);
+  proxy.on(
+    { method: "POST", path: /\/login$/ },
+    {
+      kind: "rewrite-request",
+      json: (body) => Object.fromEntries(Object.entries(body as object).filter(([name]) => name !== "device_id")),
+    },
+    { times: 1 },
+  );
+  const credentials = { homeserver: proxy.url, user: ana.user, password };
+  expect(await ana.app.ask("account.login", credentials)).toMatchObject({
+    ok: false,
+    error: { code: "already-signed-in" },
+  });
+  expect(await devicesOf(ana.userId)).toEqual([]);
+  expect(await texts(ana.app, roomId)).toEqual(["a message to keep"]);
+  // asked as the same device it goes on
+  expect(await ana.app.call("account.login", credentials)).toEqual({ userId: ana.userId, deviceId: ana.deviceId });
+  await ana.app.call("account.sync", {});
+});

@@ -99,13 +99,16 @@ export class ExchangeLife {
     const whole = candidates.length > 0 ? await collected(this.request) : undefined;
     if (whole !== undefined) exchange.requestBody = whole;
     let body = whole;
-    const rewrites: Extract<Fault, { kind: "rewrite-response" }>[] = [];
     let final: FinalFault | undefined;
+    let finalRule: LiveRule | undefined;
     const taken: LiveRule[] = [];
     for (const rule of candidates) {
-      if (!matches(rule.match, exchange) || !rule.take()) continue;
+      // the answer's rules have their turn when there is an answer
+      if (rule.fault.kind === "rewrite-response" || !matches(rule.match, exchange) || !rule.take()) continue;
       taken.push(rule);
-      if (isFinal(rule.fault)) break;
+      if (!isFinal(rule.fault)) continue;
+      finalRule = rule;
+      break;
     }
     if (whole !== undefined) exchange.requestBody = whole.subarray(0, state.recordBytes);
     state.changed();
@@ -113,8 +116,7 @@ export class ExchangeLife {
       if (fault.kind === "delay") await sleep(fault.ms, undefined, { signal: this.gone.signal });
       else if (fault.kind === "hold") await released;
       else if (fault.kind === "rewrite-request") body = rewritten(body ?? Buffer.alloc(0), fault.json, exchange);
-      else if (fault.kind === "rewrite-response") rewrites.push(fault);
-      else final = fault;
+      else if (isFinal(fault)) final = fault;
     }
     if (this.gone.signal.aborted) return;
     if (final?.kind === "drop") {
@@ -135,13 +137,23 @@ export class ExchangeLife {
       this.reset("answer-dropped");
       return;
     }
-    if (rewrites.length > 0) {
-      await this.passRewritten(answer, rewrites, final);
+    const rewriting = this.answerRules(finalRule).filter((rule) =>
+      pathMatches(rule.match, exchange.method, exchange.path),
+    );
+    if (rewriting.length > 0) {
+      await this.passRewritten(answer, rewriting, final);
       return;
     }
     this.begin(answer.statusCode ?? 502, passedHeaders(answer.rawHeaders));
     const changed = taken.some(({ fault }) => fault.kind === "rewrite-request");
     await this.pass(bodyOf(answer), final, changed ? "rewritten" : "passed");
+  }
+
+  /** Those of now, not of the request's arrival: a long poll that was under way before a rule was made is answered by it. */
+  private answerRules(before: LiveRule | undefined): LiveRule[] {
+    const { rules } = this.state;
+    const end = before === undefined ? -1 : rules.indexOf(before);
+    return (end < 0 ? rules : rules.slice(0, end)).filter((rule) => rule.fault.kind === "rewrite-response");
   }
 
   fail(error: unknown): void {
@@ -212,18 +224,21 @@ export class ExchangeLife {
 
   private async passRewritten(
     answer: IncomingMessage,
-    rewrites: Extract<Fault, { kind: "rewrite-response" }>[],
+    rewriting: LiveRule[],
     final: FinalFault | undefined,
   ): Promise<void> {
     let status = answer.statusCode ?? 502;
     let body = await collected(bodyOf(answer));
     this.exchange.status = status;
-    for (const rewrite of rewrites) {
-      body = rewritten(body, rewrite.json, this.exchange);
-      status = rewrite.status ?? status;
+    let outcome: Outcome = "passed";
+    for (const rule of rewriting) {
+      if (rule.fault.kind !== "rewrite-response" || !matches(rule.match, this.exchange) || !rule.take()) continue;
+      body = rewritten(body, rule.fault.json, this.exchange);
+      status = rule.fault.status ?? status;
+      outcome = "rewritten";
     }
     this.begin(status, { ...passedHeaders(answer.rawHeaders), "content-length": body.length });
-    await this.pass(one(body), final, "rewritten");
+    await this.pass(one(body), final, outcome);
   }
 
   /** A reset throws away what has not left yet. */

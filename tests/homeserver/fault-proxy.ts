@@ -15,7 +15,8 @@ export type FaultProxy = {
   exchanges: Exchange[];
   /**
    * Rules apply in the order of on(), the several that match one after the other, up to the first whose fault leaves
-   * nothing to add (drop, drop-response, cut, status, raw). `times` defaults to every time.
+   * nothing to add (drop, drop-response, cut, status, raw). A request is judged when it arrives, an answer (rewrite-response)
+   * when the homeserver has given it, so that it also takes a long poll that was under way. `times` defaults to every time.
    */
   on(match: Match, fault: Fault, options?: { times?: number }): Rule;
   /** Off: open connections are reset and new ones refused, as with a network that is gone. */

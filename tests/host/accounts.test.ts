@@ -330,3 +330,80 @@ test("the profile and its logs hold no password, passphrase, key or token", asyn
   const rawKey = Buffer.from(rootKey, "base64url");
   for (const [file, bytes] of everything) expect([file, bytes.includes(rawKey)]).toEqual([file, false]);
 });
+
+describe("another device for the same account", () => {
+  const renew = (deviceName: string) => ["account.renew", { password: "correct horse", deviceName }] as const;
+  const notEnded = /a session that was not taken is still on the server: unreachable/;
+
+  test("the account goes on in its folder, with its keys, as the new device; also after a restart", async () => {
+    const profile = temporaryFolder();
+    const keychain = fakeKeychain();
+    const { host, value, started, events } = await start(profile, keychain);
+    await value("account.login", alice);
+    const before = await started();
+    const folder = accountFolder(profile);
+    expect(await value(...renew("NEW"))).toEqual({ userId: "@alice:localhost", deviceId: "NEW" });
+    expect(events.at(-1)).toMatchObject({ event: "account.changed", payload: { status: { deviceId: "NEW" } } });
+    expect(await started()).toEqual(before);
+    await host.stop();
+    const second = await start(profile, keychain);
+    expect(await second.value("account.status")).toMatchObject({ deviceId: "NEW" });
+    expect(accountFolder(profile)).toBe(folder);
+  });
+
+  test("a wrong password, a server that names the same device or another user, nobody signed in: nothing changes", async () => {
+    const { code, value, events } = await start(temporaryFolder(), fakeKeychain());
+    expect(await code(...renew("NEW"))).toBe("not-signed-in");
+    await value("account.login", alice);
+    const told = events.length;
+    expect(await code("account.renew", { password: "wrong" })).toBe("forbidden");
+    expect(await code("account.renew", { password: "correct horse" })).toBe("unexpected");
+    expect(events).toHaveLength(told);
+    expect(await code(...renew("SOMEBODY ELSE"))).toBe("unexpected");
+    expect(await value("account.status")).toMatchObject({ userId: "@alice:localhost", deviceId: "DEVICE" });
+    expect(await value("rooms.list")).toEqual([]);
+  });
+
+  test("where the keys cannot be put by, the old device goes on, and the new session is ended, at the next start if not now", async () => {
+    const profile = temporaryFolder();
+    const keychain = fakeKeychain();
+    const lines: string[] = [];
+    const { host, code, value } = await start(profile, keychain, (line) => lines.push(line));
+    await value("account.login", alice);
+    writeFileSync(path.join(accountFolder(profile), "no-salvage"), "");
+    expect(await code(...renew("NEW"))).toBe("disk-full");
+    expect(await value("account.status")).toMatchObject({ deviceId: "DEVICE" });
+    expect(await value("rooms.list")).toEqual([]);
+    expect(lines.filter((line) => notEnded.test(line))).toEqual([]);
+    expect(await code(...renew("KEPT"))).toBe("disk-full");
+    expect(lines.filter((line) => notEnded.test(line))).toHaveLength(1);
+    await host.stop();
+    const second = await start(profile, keychain, (line) => lines.push(line));
+    await until(() => lines.filter((line) => notEnded.test(line)).length === 2);
+    expect(await second.value("rooms.list")).toEqual([]);
+  });
+
+  test.each(["stopped", "locked"])(
+    "%s in the middle: no core is started behind it, and the old device comes back",
+    async (how) => {
+      const profile = temporaryFolder();
+      const keychain = fakeKeychain();
+      const first = await start(profile, keychain);
+      await first.value("account.login", alice);
+      const folder = accountFolder(profile);
+      writeFileSync(path.join(folder, "slow-salvage"), "");
+      if (how === "locked") await first.value("vault.setPassphrase", { passphrase: "a passphrase of the tests" });
+      const renewed = first.code(...renew("NEW"));
+      await until(() => existsSync(path.join(folder, "salvaging")));
+      if (how === "locked") await first.value("vault.lock");
+      else await first.host.stop();
+      expect(await renewed).not.toBe("ok");
+      // what a running core leaves in its folder
+      expect(existsSync(path.join(folder, "in-use"))).toBe(false);
+      if (how === "locked") await first.value("vault.unlock", { passphrase: "a passphrase of the tests" });
+      const second = how === "locked" ? first : await start(profile, keychain);
+      expect(await second.value("account.status")).toMatchObject({ deviceId: "DEVICE" });
+      expect(await second.value("rooms.list")).toEqual([]);
+    },
+  );
+});

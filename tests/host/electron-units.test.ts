@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
-import { isOwnAddress } from "../../main/electron/origin.ts";
+import { isOwnAddress, isOwnBlob } from "../../main/electron/origin.ts";
 import { firstState, parseWindowState, readWindowState } from "../../main/electron/window-state.ts";
 import { defaultProfile, parseDoorArguments } from "../../main/host/door-arguments.ts";
 import { readPassphraseFile } from "../../main/host/passphrase-file.ts";
@@ -97,6 +97,18 @@ describe("our own address", () => {
     "javascript:app://tessera/",
   ])("%j is not", (address) => {
     expect(isOwnAddress(address)).toBe(false);
+  });
+
+  test("a download may only be what the page made itself", () => {
+    expect(isOwnBlob("blob:app://tessera/0b9f")).toBe(true);
+    for (const address of [
+      "app://tessera/index.html",
+      "blob:https://tessera/1",
+      "blob:app://evil/1",
+      "blob:null/1",
+      "https://a/b",
+    ])
+      expect(isOwnBlob(address)).toBe(false);
   });
 });
 

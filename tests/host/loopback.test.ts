@@ -12,6 +12,7 @@ import { type LoopbackServer, serveWindow } from "../../main/loopback/server.ts"
 import { Sessions } from "../../main/loopback/sessions.ts";
 import type { EventMessage, Response } from "../../preload/contract/define.ts";
 import { chromiumPath } from "../../scripts/setup-system.mjs";
+import { eventually } from "../eventually.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "tessera-loopback-test-"));
 const renderer = path.join(folder, "renderer");
@@ -281,6 +282,28 @@ describe("the token", () => {
     }
   });
 
+  test("what was sent on a connection that was breaking is sent again; a page that missed too much begins anew", async () => {
+    const { told, client, closed } = await socket({ token: tokenOf(server.newAddress()) });
+    const session = told[0]?.["session"];
+    for (let n = 0; n < 5; n++) emit({ event: "rooms.changed", payload: { n } });
+    client.terminate();
+    await closed;
+    const numbers = (messages: Record<string, unknown>[]) =>
+      messages.flatMap(({ payload }) => (payload === undefined ? [] : [(payload as { n: number }).n]));
+    const back = await socket({ session, heard: 2 }, { messages: 4 });
+    expect(numbers(back.told)).toEqual([2, 3, 4]);
+    back.client.terminate();
+    await back.closed;
+    for (const heard of [-1, 1.5, 6, "2"]) {
+      const odd = await socket({ session, heard });
+      expect(odd.ended).toBe(heard === "2" ? undefined : 4401);
+      odd.client.terminate();
+      await odd.closed;
+    }
+    for (let n = 5; n < 1500; n++) emit({ event: "rooms.changed", payload: { n } });
+    expect((await socket({ session, heard: 5 })).ended).toBe(4401);
+  });
+
   test("a message over 1 MiB ends the connection and reaches nobody", async () => {
     const before = asked.length;
     const large = JSON.stringify({ id: 1, name: "timeline.send", input: { body: "x".repeat(1024 * 1024) } });
@@ -313,7 +336,10 @@ describe("the page", () => {
       `window.heard = []; window.off = window.core.on("rooms.changed", (...all) => window.heard.push(all)); 0`,
     );
     emit({ event: "rooms.changed", payload: { roomIds: ["!a"] }, account: "@a:b" });
-    await page.waitForFunction("window.heard.length === 1");
+    await eventually(
+      () => page.evaluate("window.heard.length"),
+      (length) => length === 1,
+    );
     expect(await page.evaluate("window.heard")).toEqual([[{ roomIds: ["!a"] }, "@a:b"]]);
     expect(await page.evaluate("Object.keys(window.core)")).toEqual(["call", "on"]);
 
@@ -355,7 +381,10 @@ describe("the page", () => {
     emit({ event: "rooms.changed", payload: { n: 1 } });
     expect(await page.evaluate(`window.core.call("app.info", {})`)).toMatchObject({ ok: true });
     emit({ event: "rooms.changed", payload: { n: 2 } });
-    await page.waitForFunction("window.heard.length === 2");
+    await eventually(
+      () => page.evaluate("window.heard.length"),
+      (length) => length === 2,
+    );
     expect(await page.evaluate("window.heard")).toEqual([1, 2]);
     expect(await page.evaluate("window.opened.length")).toBe(2);
     await page.close();

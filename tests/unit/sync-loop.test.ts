@@ -20,6 +20,7 @@ type Outcome = CoreError | "answered" | "hangs";
 let loop: ReturnType<typeof createSyncLoop>;
 let polls: { atMs: number; timeoutMs: number }[];
 let states: SyncState[];
+let sendingMuch = false;
 
 function start(outcomes: Outcome[], apply = () => Promise.resolve(nothing)) {
   polls = [];
@@ -40,6 +41,7 @@ function start(outcomes: Outcome[], apply = () => Promise.resolve(nothing)) {
     apply,
     applied: () => undefined,
     stateChanged: (state) => states.push(state),
+    isSendingMuch: () => sendingMuch,
   });
   loop.start();
 }
@@ -48,6 +50,7 @@ beforeEach(() => {
   vi.useFakeTimers({ now: 1_000_000 });
 });
 afterEach(async () => {
+  sendingMuch = false;
   await loop.stop();
   vi.useRealTimers();
 });
@@ -97,6 +100,35 @@ test("syncNow ends the long poll, asks without waiting, and tells nobody offline
   await expect(wanted).resolves.toBe(1_005_000);
   expect(polls.map((poll) => poll.timeoutMs)).toEqual([0, 30_000, 0, 30_000]);
   expect(states.map((state) => state.at)).toEqual(["live"]);
+});
+
+test("while much goes out, polls keep a short distance, and somebody who wants to know now does not wait for it", async () => {
+  sendingMuch = true;
+  start(["answered", "answered", "answered", "answered"]);
+  await vi.advanceTimersByTimeAsync(399);
+  expect(waits()).toEqual([200]);
+  await vi.advanceTimersByTimeAsync(50);
+  const wanted = loop.syncNow(undefined);
+  await vi.advanceTimersByTimeAsync(1);
+  await expect(wanted).resolves.toBe(1_000_449);
+  sendingMuch = false;
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(waits().slice(0, 3)).toEqual([200, 200, 49]);
+});
+
+test("a burst of answers is taken some at a time, until it is quiet again", async () => {
+  start([...Array.from({ length: 25 }, () => "answered" as const)]);
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(waits()).toEqual([...Array.from({ length: 20 }, () => 0), 200, 200, 200, 200, 200]);
+});
+
+test("syncNow does not begin a first sync anew that the server is still making", async () => {
+  start(["hangs"]);
+  await vi.advanceTimersByTimeAsync(5000);
+  const wanted = [1, 2, 3].map((ms) => expect(loop.syncNow(ms)).rejects.toMatchObject({ code: "timeout" }));
+  await vi.advanceTimersByTimeAsync(10);
+  await Promise.all(wanted);
+  expect(polls.map((poll) => poll.timeoutMs)).toEqual([0]);
 });
 
 test("syncNow ends the wait after a failure", async () => {

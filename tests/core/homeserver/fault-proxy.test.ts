@@ -211,6 +211,32 @@ test("rewrite-response: the client sees other JSON, and what is recorded is what
   expect(String(exchange?.responseBody)).toContain("@mallory");
 });
 
+test("rewrite-response: a long poll that was under way before the rule was made is answered by it", async () => {
+  const { answer } = await startPoll();
+  const rule = proxy.on(
+    isPoll,
+    { kind: "rewrite-response", json: (body) => ({ ...(body as object), rewritten: true }) },
+    { times: 1 },
+  );
+  const never = proxy.on({ ...isPoll, when: () => false }, { kind: "rewrite-response", json: () => ({}) });
+  await send("wakes the poll");
+  expect(JSON.parse(await answer)).toMatchObject({ rewritten: true });
+  expect([rule.used, never.used]).toEqual([1, 0]);
+  const next = await startPoll();
+  await send("wakes the next");
+  expect(await next.answer).not.toContain("rewritten");
+});
+
+test("rewrite-response: a poll that its client gives up uses no rule up", async () => {
+  const gone = new AbortController();
+  const { answer, exchange } = await startPoll(gone.signal);
+  const rule = proxy.on(isPoll, { kind: "rewrite-response", json: () => ({}) }, { times: 1 });
+  gone.abort();
+  await failure(answer);
+  await proxy.waitFor({ when: (one) => one.n === exchange.n });
+  expect(rule.used).toBe(0);
+});
+
 test("rewrite-request: the homeserver gets other JSON than the client sent", async () => {
   proxy.on(
     { path: /\/send\// },

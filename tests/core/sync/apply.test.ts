@@ -61,7 +61,15 @@ function makeParts(crypto: Partial<Crypto> = {}) {
     },
     ...crypto,
   };
-  const ingest = createIngest({ db, timeline, queue, me, nowMs: () => 1000, evaluate: () => 1 });
+  const ingest = createIngest({
+    db,
+    timeline,
+    queue,
+    me,
+    nowMs: () => 1000,
+    evaluate: () => 1,
+    undecryptable: { asksOwnDevices: () => false, failed: () => undefined },
+  });
   // the parts of Crypto that a sync uses
   const parts = {
     db,
@@ -70,8 +78,10 @@ function makeParts(crypto: Partial<Crypto> = {}) {
     timeline,
     ingest,
     crypto: whole as Crypto,
+    receive: (given: Crypto, batch: Parameters<Crypto["receive"]>[0]) => given.receive(batch),
     cryptoBarrier: () => note("barrier"),
     me,
+    accepted: () => undefined,
   };
   return { parts, account, rooms, timeline };
 }
@@ -136,6 +146,7 @@ test("the same token is asked again until crypto takes what came with it", async
     },
     apply: (batch) => applyBatch(batch, parts),
     applied: () => undefined,
+    isSendingMuch: () => false,
     stateChanged: (state) => {
       if (state.at === "offline") setTimeout(loop.hurry);
     },

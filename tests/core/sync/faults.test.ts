@@ -2,6 +2,7 @@ import { beforeAll, expect, test } from "vitest";
 import { restarted, sameAs, startCore, texts } from "../core.ts";
 import { eventually, isSend, isSync, useHomeserver } from "../people.ts";
 import type { Person } from "../people.ts";
+import type { Exchange } from "../../homeserver/fault-proxy.ts";
 import type { SyncState } from "../../../preload/contract/account.ts";
 
 const { person, room, server, put } = useHomeserver();
@@ -268,9 +269,12 @@ test("without a route it says unreachable at once, tries again and recovers by i
 });
 
 test("account.sync ends the long poll and asks again without waiting, and nothing flashes offline", async () => {
+  // held, so that nothing that happens on the server ends the poll before we do
+  const isLong = { ...isSync, when: (one: Exchange) => one.query.get("timeout") === "30000" };
+  const hold = ana.proxy.on(isLong, { kind: "hold" });
   await ana.core.sync();
   const poll = await ana.proxy.waitFor(
-    { ...isSync, when: (one) => one.query.get("timeout") === "30000" && one.endedMs === undefined },
+    { ...isSync, when: (one) => isLong.when(one) && one.endedMs === undefined && hold.used > 0 },
     { state: "arrived" },
   );
   const from = ana.core.events.length;

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from "vitest";
 import { sameAs, startCore, texts } from "../core.ts";
-import { eventually, isSync, useHomeserver } from "../people.ts";
+import { eventually, holdSync, useHomeserver } from "../people.ts";
 import type { Person } from "../people.ts";
 
 // Rule 7: the hole of a limited answer is filled before what lies behind it counts as continuous.
@@ -131,7 +131,7 @@ test("a hole that could not be filled is filled by itself once the server answer
 
 test("a limited answer is told as a gap, and never moves the newest items out of order", async () => {
   const roomId = await room(ana, [ben], { encrypted: false });
-  const hold = ana.proxy.on(isSync, { kind: "hold" });
+  const hold = await holdSync(ana);
   await sayAll(ben, roomId, numbered(0, 60));
   const from = ana.core.events.length;
   hold.release();

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from "vitest";
 import { restarted } from "../core.ts";
-import { isSync, isToDevice, useHomeserver } from "../people.ts";
+import { holdSync, isToDevice, useHomeserver } from "../people.ts";
 import type { Person } from "../people.ts";
 
 const { person, room, put, event, server } = useHomeserver();
@@ -31,7 +31,7 @@ test("a redacted message is gone on both sides, and for good", async () => {
 
 test("an own message is redacted by its item id before it came back from the server", async () => {
   const roomId = await room(ana, [ben]);
-  const hold = ana.proxy.on(isSync, { kind: "hold" });
+  const hold = await holdSync(ana);
   const itemId = await ana.core.send(roomId, "quickly taken back");
   await ana.core.sent(roomId, itemId);
   await ana.core.ok("timeline.redact", { roomId, itemId });
@@ -146,7 +146,7 @@ test("reasons: what was never a Megolm message is malformed, what was sent befor
     expect(["malformed", "missing-key", "other"]).toContain(
       (await byEvent(ben, roomId, eventId)).undecryptable?.reason,
     );
-  expect((await byEvent(ben, roomId, broken[0])).undecryptable?.reason).toBe("malformed");
+  await ben.core.item(roomId, (item) => item.eventId === broken[0] && item.undecryptable?.reason === "malformed");
   const second = await person("ben", await server().login(ben.account));
   const old = (await second.core.history(roomId)).filter((item) => item.kind === "undecryptable");
   expect(old.map((item) => item.undecryptable?.reason)).toContain("no-backup");
