@@ -5,7 +5,7 @@ const project = (name: string, more: Record<string, unknown> = {}) => ({
 });
 
 /** Time-outs are there to end a hang, not to judge speed. */
-const patient = { testTimeout: 120_000, hookTimeout: 120_000 };
+const patient = { testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 60_000 } } };
 
 export default defineConfig({
   test: {
