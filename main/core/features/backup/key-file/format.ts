@@ -20,8 +20,6 @@ export const leastRounds = 1000;
 export const mostRounds = 10_000_000;
 export const ownRounds = 500_000;
 
-
-
 export type FileFault =
   "not-a-key-file" | "truncated" | "damaged" | "unsupported-version" | "too-few-rounds" | "too-many-rounds";
 const sentences: Record<FileFault, string> = {
