@@ -1,6 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startFaultProxy, type FaultProxy } from "../homeserver/fault-proxy.ts";
 import { startHomeserver, type Homeserver } from "../homeserver/homeserver.ts";
@@ -53,7 +52,9 @@ async function killedWhile(signingOut: (person: Person) => Promise<void>): Promi
       expect(await app.call("account.list", {})).toEqual([]);
     } else {
       expect(accountFolders(app)).toHaveLength(1);
-      expect(await texts(app, roomId)).toEqual(["kept or gone"]);
+      // the newest page alone: going further back asks the server, which may have ended the session
+      const { items } = await app.call("timeline.load", { roomId, limit: 200 });
+      expect(items.filter((item) => item.kind === "text").map((item) => item.body)).toEqual(["kept or gone"]);
       // signed in still, or softly signed out where the server had ended the session: then the same device can come back
       const synced = await app.ask("account.sync", {});
       if (!synced.ok) {
@@ -106,32 +107,3 @@ test("killed when the server had ended the session and had not said so yet: noth
   });
   expect(ended).toBe("signed-in");
 });
-
-test("killed at moments after the server's answer: all of it or nothing", async () => {
-  const rounds = process.env["TESSERA_FULL"] === "1" ? 60 : 6;
-  // how long it takes from there when nothing comes between, so that the kills spread over all of it
-  let wholeMs = 0;
-  expect(
-    await killedWhile(async ({ app }) => {
-      const ended = app.call("account.logout", { force: true });
-      await proxy.waitFor(isLogout);
-      const fromMs = performance.now();
-      await ended;
-      wholeMs = performance.now() - fromMs;
-      await app.kill("SIGKILL");
-    }),
-  ).toBe("signed-out");
-  const ends: Ended[] = [];
-  for (let round = 0; round < rounds; round++)
-    ends.push(
-      await killedWhile(async (person) => {
-        begin(person);
-        await proxy.waitFor(isLogout);
-        await sleep((wholeMs * 1.2 * round) / rounds);
-        await person.app.kill("SIGKILL");
-      }),
-    );
-  process.stdout.write(
-    `[measured] a sign-out ends ${wholeMs.toFixed(0)} ms after the server's answer; killed: ${ends.join(", ")}\n`,
-  );
-}, 1_800_000);
