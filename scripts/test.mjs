@@ -47,15 +47,21 @@ function readResult() {
   try {
     result = JSON.parse(readFileSync(resultFile, "utf8"));
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 };
+    return { passed: 0, failed: 1, skipped: 0, failures: [] };
   }
   const broken = result.testResults.filter(
     (file) => file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"),
+  );
+  const named = result.testResults.flatMap((file) =>
+    file.assertionResults
+      .filter((test) => test.status === "failed")
+      .map((test) => ({ file: file.name, test: test.fullName, why: test.failureMessages[0] })),
   );
   return {
     passed: result.numPassedTests,
     failed: result.numFailedTests + broken.length,
     skipped: result.numPendingTests + result.numTodoTests,
+    failures: [...named, ...broken.map((file) => ({ file: file.name, test: "the file itself", why: file.message }))],
   };
 }
 
@@ -68,8 +74,14 @@ async function test() {
   rmSync(resultFile, { force: true });
   const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${resultFile}`];
   const files = full && others.length === 0 ? filesWithFullCounts() : [];
-  const code = await runVitest([...reporters, ...files, ...others], full ? { TESSERA_FULL: "1" } : {});
-  const { passed, failed, skipped } = readResult();
+  // the core as it is shipped, which also starts faster than the sources do
+  const code = await runVitest([...reporters, ...files, ...others], {
+    TESSERA_BUILT: "1",
+    ...(full ? { TESSERA_FULL: "1" } : {}),
+  });
+  const { passed, failed, skipped, failures } = readResult();
+  for (const { file, test, why = "" } of failures)
+    console.log(`failed: ${path.relative(root, file)} > ${test}: ${why.split("\n", 1)[0]}`);
   const problems = [
     // an error outside of any test
     ...(code !== 0 && failed === 0 ? ["vitest failed; see above"] : []),

@@ -73,6 +73,12 @@ export const databaseKey = (
 ): Uint8Array<ArrayBuffer> =>
   new Uint8Array(createHash("sha256").update(`${session.userId} ${file} ${keysOf}`).digest());
 
+/** The sources while one works on them; `npm test` has just built the bundle. */
+const workerUrl = new URL(
+  process.env["TESSERA_BUILT"] === undefined ? "../../main/core/worker.ts" : "../../dist/main/worker.js",
+  import.meta.url,
+);
+
 /** The real worker for one account, spoken to as the host does. Resolves once it answers calls; throws CoreStartError. */
 export async function startCore({ session, folder = makeFolder(), via, lastStopOrderly = true, keysOf }: CoreOptions) {
   const start: WorkerStart = {
@@ -83,7 +89,7 @@ export async function startCore({ session, folder = makeFolder(), via, lastStopO
     session: { ...session, homeserver: via ?? session.homeserver },
     lastStopOrderly,
   };
-  const worker = new Worker(new URL("../../main/core/worker.ts", import.meta.url), { workerData: start });
+  const worker = new Worker(workerUrl, { workerData: start });
   running.add(worker);
   let calls = 0;
   const waiting = new Map<number, (answer: Answer<unknown>) => void>();

@@ -38,33 +38,38 @@ function fillUp(file: string): void {
     }
 }
 const kills = process.env["TESSERA_FULL"] === undefined ? 20 : 200;
+const killsTimeoutMs = kills * 6000;
 
-test("a core that is ended at any moment loses nothing it acknowledged, doubles nothing and keeps the order", async () => {
-  const roomId = await room(ana, [ben]);
-  const random = seeded(20);
-  const acknowledged: string[] = [];
-  for (let round = 0; round < kills; round++) {
-    const sending = (async () => {
-      for (let n = 0; n < 3; n++) {
-        const body = `round ${round} message ${n}`;
-        if (!(await ana.core.call("timeline.send", { roomId, body })).ok) return;
-        acknowledged.push(body);
-      }
-    })();
-    await new Promise((resolve) => setTimeout(resolve, random() * 120));
-    await ana.core.kill();
-    await sending;
-    ana.core = await startCore({ ...sameAs(ana.core), lastStopOrderly: false });
-  }
-  await ana.core.send(roomId, "the last");
-  await ben.core.message(roomId, "the last");
-  const seen = texts(await ben.core.history(roomId));
-  expect(seen.filter((body) => acknowledged.includes(body))).toEqual(acknowledged);
-  expect(new Set(seen).size).toBe(seen.length);
-  expect(
-    (await ben.core.history(roomId)).filter((item) => item.kind === "undecryptable" || item.replayed === true),
-  ).toEqual([]);
-});
+test(
+  "a core that is ended at any moment loses nothing it acknowledged, doubles nothing and keeps the order",
+  { timeout: killsTimeoutMs },
+  async () => {
+    const roomId = await room(ana, [ben]);
+    const random = seeded(20);
+    const acknowledged: string[] = [];
+    for (let round = 0; round < kills; round++) {
+      const sending = (async () => {
+        for (let n = 0; n < 3; n++) {
+          const body = `round ${round} message ${n}`;
+          if (!(await ana.core.call("timeline.send", { roomId, body })).ok) return;
+          acknowledged.push(body);
+        }
+      })();
+      await new Promise((resolve) => setTimeout(resolve, random() * 120));
+      await ana.core.kill();
+      await sending;
+      ana.core = await startCore({ ...sameAs(ana.core), lastStopOrderly: false });
+    }
+    await ana.core.send(roomId, "the last");
+    await ben.core.message(roomId, "the last");
+    const seen = texts(await ben.core.history(roomId));
+    expect(seen.filter((body) => acknowledged.includes(body))).toEqual(acknowledged);
+    expect(new Set(seen).size).toBe(seen.length);
+    expect(
+      (await ben.core.history(roomId)).filter((item) => item.kind === "undecryptable" || item.replayed === true),
+    ).toEqual([]);
+  },
+);
 
 test("no file of the account's folder holds a body, a name, a token or a draft in clear", async () => {
   const roomId = await room(ana, [ben], { name: "the secret of the harbour" });

@@ -1,7 +1,7 @@
 /** One Chromium and one built window for a test file. */
 import AxeBuilder from "@axe-core/playwright";
 import type { Browser, Locator, Page } from "playwright-core";
-import { afterAll, beforeAll, expect } from "vitest";
+import { afterAll, afterEach, beforeAll, expect } from "vitest";
 import { launch, openWindow, type OpenOptions, type Window } from "./browser.ts";
 import { serveWindow, type Harness } from "./serve.ts";
 
@@ -15,8 +15,11 @@ export function useWindow(prepare: () => readonly string[] = () => []): {
   beforeAll(async () => {
     [browser, harness] = await Promise.all([launch(prepare()), serveWindow()]);
   });
+  // a page that is left open goes on drawing, and takes the machine from the tests after it
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((page) => page.context().close()));
+  });
   afterAll(async () => {
-    await Promise.all(opened.map((page) => page.context().close()));
     await browser?.close();
     await harness?.stop();
   });
