@@ -14,6 +14,7 @@ import {
   ready,
   reached,
   setUp,
+  strangers,
 } from "./verifying.ts";
 
 // several people are set up in each test; a time-out is there to end a hang, not to judge a busy machine
@@ -22,12 +23,6 @@ const homeserver = useHomeserver();
 const isQuery = { method: "POST", path: /\/keys\/query$/ };
 const isSignatures = { method: "POST", path: /\/keys\/signatures\/upload$/ };
 
-/** Two people who have never verified each other, in a direct chat. */
-async function strangers(): Promise<[Person, Person, string]> {
-  const [one, other] = await Promise.all([homeserver.person("ana"), homeserver.person("ben")]);
-  await Promise.all([setUp(one), setUp(other)]);
-  return [one, other, await directChat(one, other)];
-}
 const reference = (flowId: string) => ({ "m.relates_to": { rel_type: "m.reference", event_id: flowId } });
 /** How often this user's master key was signed by that one. */
 const signedBy = async (signer: Person, signed: Person): Promise<boolean> => {
@@ -38,7 +33,7 @@ const signedBy = async (signer: Person, signed: Person): Promise<boolean> => {
 };
 
 test("a peer that says it is done before we agreed has verified nothing; agreeing afterwards completes it", async () => {
-  const [ana, ben, roomId] = await strangers();
+  const [ana, ben, roomId] = await strangers(homeserver);
   const uploads = ana.proxy.seen(isSignatures).length;
   const refused = await ready(ana, ben);
   const first = await ana.core.ok("verification.showQr", { flowId: refused });
@@ -65,7 +60,7 @@ test("a peer that says it is done before we agreed has verified nothing; agreein
 });
 
 test("keys that the server swaps from the beginning: never done for whom they were swapped", async () => {
-  const [ana, ben] = await strangers();
+  const [ana, ben] = await strangers(homeserver);
   ana.proxy.on(isQuery, { kind: "rewrite-response", json: withForged(ben.userId, forgedIdentity(ben.userId)) });
   const flowId = await ready(ana, ben);
   await comparing(ana, ben, flowId);
@@ -78,7 +73,7 @@ test("keys that the server swaps from the beginning: never done for whom they we
 });
 
 test("keys that the server swaps while the emoji are compared: never done, nothing signed", async () => {
-  const [ana, ben] = await strangers();
+  const [ana, ben] = await strangers(homeserver);
   const flowId = await ready(ana, ben);
   await comparing(ana, ben, flowId);
   const swap = ana.proxy.on(isQuery, {
@@ -100,7 +95,7 @@ test("keys that the server swaps while the emoji are compared: never done, nothi
 });
 
 test("keys that the server swaps once both have agreed: settling ends, not done", async () => {
-  const [ana, ben] = await strangers();
+  const [ana, ben] = await strangers(homeserver);
   const flowId = await ready(ana, ben);
   await comparing(ana, ben, flowId);
   const swap = { kind: "rewrite-response" as const, json: withForged(ben.userId, forgedIdentity(ben.userId)) };
@@ -113,7 +108,7 @@ test("keys that the server swaps once both have agreed: settling ends, not done"
 });
 
 test("a code of another pair, of another flow, cut, or of another kind is refused by name, and the flow goes on", async () => {
-  const [ana, ben] = await strangers();
+  const [ana, ben] = await strangers(homeserver);
   const eve = await homeserver.person("eve");
   await setUp(eve);
   await directChat(eve, ben);
@@ -148,7 +143,7 @@ test("a code of another pair, of another flow, cut, or of another kind is refuse
 });
 
 test("a code with a wrong secret ends it for both, and nobody is signed", async () => {
-  const [ana, ben] = await strangers();
+  const [ana, ben] = await strangers(homeserver);
   const flowId = await ready(ana, ben);
   const good = Buffer.from((await ana.core.ok("verification.showQr", { flowId })).bytes, "base64");
   const wrong = Buffer.from(good.map((byte, index) => (index === good.length - 1 ? byte ^ 1 : byte)));
@@ -160,7 +155,7 @@ test("a code with a wrong secret ends it for both, and nobody is signed", async 
 });
 
 test("a request ends ten minutes after it was made, on both sides", async () => {
-  const [ana, ben] = await strangers();
+  const [ana, ben] = await strangers(homeserver);
   const almostTenMinutesMs = 10 * 60_000 - 6_000;
   ben.proxy.on(isSync, {
     kind: "rewrite-response",
@@ -179,7 +174,7 @@ test("a request ends ten minutes after it was made, on both sides", async () => 
 });
 
 test("requests that are too old, or of somebody ignored, or to somebody else never show", async () => {
-  const [ana, ben, roomId] = await strangers();
+  const [ana, ben, roomId] = await strangers(homeserver);
   const eve = await homeserver.person("eve");
   await directChat(ana, eve);
   const content = { methods: ["m.sas.v1"], from_device: eve.account.deviceId };
@@ -210,7 +205,7 @@ test("requests that are too old, or of somebody ignored, or to somebody else nev
 });
 
 test("what a third writes about a flow changes nothing, in the room and beside it", async () => {
-  const [ana, ben, roomId] = await strangers();
+  const [ana, ben, roomId] = await strangers(homeserver);
   const eve = await homeserver.person("eve");
   await ana.core.ok("rooms.invite", { roomId, userId: eve.userId });
   await eve.core.room(roomId);
@@ -231,7 +226,7 @@ test("what a third writes about a flow changes nothing, in the room and beside i
 });
 
 test("events that come in clear from another client are taken as the encrypted ones are", async () => {
-  const [ana, ben, roomId] = await strangers();
+  const [ana, ben, roomId] = await strangers(homeserver);
   const flowId = await homeserver.put(ben.account, roomId, "m.room.message", {
     msgtype: "m.key.verification.request",
     body: "verify?",

@@ -5,7 +5,6 @@ import {
   asked,
   byCode,
   comparing,
-  directChat,
   done,
   ended,
   flowOf,
@@ -13,6 +12,7 @@ import {
   ready,
   reached,
   setUp,
+  strangers,
 } from "./verifying.ts";
 
 // several people are set up in each test; a time-out is there to end a hang, not to judge a busy machine
@@ -26,13 +26,6 @@ beforeAll(async () => {
   ben = await homeserver.person("ben");
   await Promise.all([setUp(ana), setUp(ben)]);
 });
-
-/** Two people who have never verified each other, in a direct chat. */
-async function strangers(): Promise<[Person, Person, string]> {
-  const [one, other] = await Promise.all([homeserver.person("cleo"), homeserver.person("dan")]);
-  await Promise.all([setUp(one), setUp(other)]);
-  return [one, other, await directChat(one, other)];
-}
 
 test("two users verify each other by emoji, in a direct chat that is made for it; the chat shows and counts nothing of it", async () => {
   const { flowId } = await ana.core.ok("verification.request", { userId: ben.userId });
@@ -66,7 +59,7 @@ test("two users verify each other by emoji, in a direct chat that is made for it
 });
 
 test("the one who asked shows a code and the other scans it", async () => {
-  const [one, other] = await strangers();
+  const [one, other] = await strangers(homeserver);
   const flowId = await ready(one, other);
   const bytes = await byCode(one, other, flowId);
   expect(bytes.subarray(0, 8).toString("latin1")).toBe("MATRIX\u0002\u0000");
@@ -76,7 +69,7 @@ test("the one who asked shows a code and the other scans it", async () => {
 });
 
 test("the one who was asked shows a code, both having made one", async () => {
-  const [one, other] = await strangers();
+  const [one, other] = await strangers(homeserver);
   const flowId = await ready(one, other);
   await one.core.ok("verification.showQr", { flowId });
   await byCode(other, one, flowId);
@@ -166,7 +159,7 @@ test("cancelled by either while a code is waiting for the tick", async () => {
 });
 
 test("emoji that differ end it for both, and nobody is verified", async () => {
-  const [one, other] = await strangers();
+  const [one, other] = await strangers(homeserver);
   const flowId = await ready(one, other);
   await comparing(one, other, flowId);
   await other.core.ok("verification.confirm", { flowId, same: true });

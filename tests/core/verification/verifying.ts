@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import type { Flow, FlowState } from "../../../preload/contract/verification.ts";
 import type { Core } from "../core.ts";
-import type { Person } from "../people.ts";
+import type { Person, useHomeserver } from "../people.ts";
 
 type At = FlowState["at"];
 type StateOf<A extends At> = Extract<FlowState, { at: A }>;
@@ -79,4 +79,11 @@ export async function byCode(shows: Person, scans: Person, flowId: string): Prom
   await reached(shows.core, flowId, "qr-scanned");
   await shows.core.ok("verification.confirm", { flowId, same: true });
   return Buffer.from(bytes, "base64");
+}
+
+/** Two people who have never verified each other, in a direct chat. */
+export async function strangers({ person }: ReturnType<typeof useHomeserver>): Promise<[Person, Person, string]> {
+  const [one, other] = await Promise.all([person("one"), person("other")]);
+  await Promise.all([setUp(one), setUp(other)]);
+  return [one, other, await directChat(one, other)];
 }
