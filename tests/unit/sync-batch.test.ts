@@ -140,3 +140,13 @@ test("an unstable name of the fallback key report is read where the stable one i
     read({ device_unused_fallback_key_types: [], "org.matrix.msc2732.device_unused_fallback_key_types": ["x"] }),
   ).toEqual([]);
 });
+
+test("an m.room.encryption that is malformed still says that the room is encrypted", () => {
+  let deep: unknown = "bottom";
+  for (let level = 0; level < 500; level++) deep = { deep };
+  const mark = { type: "m.room.encryption", state_key: "", sender: "@ben:tessera.test", event_id: "$e" };
+  for (const broken of [{}, { content: 7 }, { content: deep }, { content: {}, sender: 5 }, { sender: "@".repeat(300) }])
+    expect(stateEvent({ ...mark, ...broken })).toMatchObject({ type: "m.room.encryption", state_key: "", content: {} });
+  expect(roomEvent({ ...mark, content: deep })).toMatchObject({ type: "m.room.encryption", content: {} });
+  expect(stateEvent({ ...mark, state_key: "other", content: deep })).toBeUndefined();
+});

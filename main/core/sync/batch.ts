@@ -37,8 +37,19 @@ export type SyncBatch = {
 
 const longestId = 255;
 
-export function roomEvent(value: unknown): RoomEvent | undefined {
-  if (!isObject(value) || isTooDeep(value)) return undefined;
+/** That a room is encrypted counts however the rest of the event looks: dropped, the room would be written to in clear. */
+const saysEncrypted = (value: Json) => value["type"] === "m.room.encryption" && value["state_key"] === "";
+
+/** `undefined` for what is no event. */
+function readable(value: unknown): Json | undefined {
+  if (!isObject(value)) return undefined;
+  if (!isTooDeep(value)) return value;
+  return saysEncrypted(value) ? { ...value, content: {}, unsigned: {} } : undefined;
+}
+
+export function roomEvent(given: unknown): RoomEvent | undefined {
+  const value = readable(given);
+  if (value === undefined) return undefined;
   const eventId = text(value["event_id"]);
   const type = text(value["type"]);
   const sender = text(value["sender"]);
@@ -63,19 +74,21 @@ export function roomEvent(value: unknown): RoomEvent | undefined {
   };
 }
 
-export function stateEvent(value: unknown): StateEvent | undefined {
-  if (!isObject(value) || isTooDeep(value)) return undefined;
+export function stateEvent(given: unknown): StateEvent | undefined {
+  const value = readable(given);
+  if (value === undefined) return undefined;
   const type = text(value["type"]);
   const stateKey = text(value["state_key"]);
-  const sender = text(value["sender"]);
-  if (type === undefined || stateKey === undefined || sender === undefined || !isObject(value["content"]))
-    return undefined;
-  if (type.length > longestId || stateKey.length > longestId || sender.length > longestId) return undefined;
+  const marked = saysEncrypted(value);
+  const sender = text(value["sender"]) ?? (marked ? "" : undefined);
+  const content = isObject(value["content"]) ? value["content"] : marked ? {} : undefined;
+  if (type === undefined || stateKey === undefined || sender === undefined || content === undefined) return undefined;
+  if (type.length > longestId || stateKey.length > longestId || (sender.length > longestId && !marked)) return undefined;
   return {
     type,
     state_key: stateKey,
-    sender,
-    content: value["content"],
+    sender: sender.slice(0, longestId),
+    content,
     ...(isObject(value["unsigned"]) ? { unsigned: value["unsigned"] } : {}),
   };
 }

@@ -37,7 +37,7 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate, undecry
     touched: Touched,
   ): number | undefined => {
     const encrypted = event.type === "m.room.encrypted" && event.state_key === undefined;
-    const own = event.sender === me ? queuedAs(event) : undefined;
+    const own = event.sender === me ? queuedAs(roomId, event) : undefined;
     const sessionId = encrypted ? text(event.content["session_id"]) : undefined;
     const redacted = object(event.unsigned["redacted_because"]) !== undefined;
     const number = timeline.insert({
@@ -78,11 +78,13 @@ export function createIngest({ db, timeline, queue, me, nowMs, evaluate, undecry
     return number;
   };
 
-  const queuedAs = (event: RoomEvent) => {
+  const queuedAs = (roomId: string, event: RoomEvent) => {
+    const known = queue.byEvent(event.event_id);
+    if (known !== undefined) return known.room_id === roomId ? known : undefined;
     const transactionId = text(event.unsigned["transaction_id"]);
-    return (
-      queue.byEvent(event.event_id) ?? (transactionId === undefined ? undefined : queue.byTransaction(transactionId))
-    );
+    const row = transactionId === undefined ? undefined : queue.byTransaction(transactionId);
+    // a server cannot have taken what was never sent; a message that failed may have got there before
+    return row?.state === "pending" || row?.room_id !== roomId ? undefined : row;
   };
 
   /** What this device wrote it need not decrypt; the message index is taken all the same, so that a replay is seen. */
