@@ -18,7 +18,6 @@ export default defineConfig({
         ...patient,
         testTimeout: 240_000,
         globalSetup: ["tests/homeserver/global-setup.ts"],
-        fileParallelism: false,
       }),
     ],
     maxWorkers: 2,

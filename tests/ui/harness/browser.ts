@@ -20,7 +20,8 @@ export async function launch(args: readonly string[] = []): Promise<Browser> {
   const root = process.getuid?.() === 0;
   const browser = await chromium.launch({
     executablePath: process.env["CHROMIUM_PATH"] ?? "/usr/bin/chromium",
-    args: [...(root ? ["--no-sandbox"] : []), ...args],
+    // a graphics card that is imitated in software takes half of the machine
+    args: [...(root ? ["--no-sandbox"] : []), "--disable-gpu", ...args],
   });
   if (!announced) console.log(`[real] Chromium ${browser.version()}`);
   announced = true;
