@@ -83,7 +83,8 @@ export function stateEvent(given: unknown): StateEvent | undefined {
   const sender = text(value["sender"]) ?? (marked ? "" : undefined);
   const content = isObject(value["content"]) ? value["content"] : marked ? {} : undefined;
   if (type === undefined || stateKey === undefined || sender === undefined || content === undefined) return undefined;
-  if (type.length > longestId || stateKey.length > longestId || (sender.length > longestId && !marked)) return undefined;
+  if (type.length > longestId || stateKey.length > longestId || (sender.length > longestId && !marked))
+    return undefined;
   return {
     type,
     state_key: stateKey,

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { asCoreError, CoreError, toFailure } from "../../errors.ts";
 import { object, text, type Json } from "../../json.ts";
 import { log } from "../../log.ts";
@@ -103,9 +104,11 @@ export function createSendQueue({ db, queue, rooms, http, fresh, encrypt, barrie
     if (queue.item(row.item_id) === undefined) return undefined;
     if (row.state !== "sending") queue.setState(row.item_id, "sending");
     const following = queue.next(row.room_id, row.number);
-    if (following !== undefined) meanwhile(prepare(following));
     try {
-      const eventId = await put(row, type, content);
+      const sending = put(row, type, content);
+      // once this one is on its way: encrypting holds the thread that would write it to the network
+      if (following !== undefined) meanwhile(setImmediate().then(() => prepare(following)));
+      const eventId = await sending;
       queue.setSent(row.item_id, eventId);
       const sent = queue.item(row.item_id);
       if (sent !== undefined) changed(sent);
