@@ -11,9 +11,10 @@ export type InternalHandlers<N extends keyof InternalCalls> = {
 export type AccountHandlers = Handlers<CoreCommandName> &
   InternalHandlers<"account.atRisk" | "account.endSession" | "account.salvage">;
 export type GuestHandlers = InternalHandlers<"guest.discover" | "guest.login" | "guest.register" | "guest.endSession">;
+export type RescueHandlers = InternalHandlers<"rescue.run">;
 
 /** Name → handler. The router has checked the input against the command's schema; errors become data here and nowhere else. */
-export function createDispatch(handlers: AccountHandlers | GuestHandlers) {
+export function createDispatch(handlers: AccountHandlers | GuestHandlers | RescueHandlers) {
   const table = new Map(Object.entries(handlers) as [string, (input: unknown) => unknown][]);
   return async (name: string, input: unknown): Promise<Answer<unknown>> => {
     const handler = table.get(name);

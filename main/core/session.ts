@@ -14,7 +14,7 @@ import { blankHistory } from "./features/device-keys/history.ts";
 import { becomeDevice } from "./features/renew/device-change.ts";
 import { createSalvage } from "./features/renew/salvage.ts";
 import { createHistorySharingFeature } from "./features/history-sharing/history-sharing.ts";
-import { createInvitesHandlers } from "./features/invites/handlers.ts";
+import { createInvites } from "./features/invites/feature.ts";
 import { createRoomsHandlers } from "./features/rooms/handlers.ts";
 import { roomList } from "./features/rooms/room-list.ts";
 import { createTimelineHandlers } from "./features/timeline/handlers.ts";
@@ -45,6 +45,7 @@ import { openCryptoDatabase } from "./storage/crypto-database.ts";
 import { createDeviceKeysStore } from "./storage/device-keys-store.ts";
 import { createIdentityStore } from "./storage/identity-store.ts";
 import { createHistorySharingStore } from "./storage/history-sharing-store.ts";
+import { createRescuedSecrets } from "./storage/rescued-secrets.ts";
 import { createSalvageStore } from "./storage/salvage-store.ts";
 import { createOlmSessions } from "./storage/olm-sessions.ts";
 import { createQueueStore } from "./storage/queue-store.ts";
@@ -267,7 +268,10 @@ export async function startSession(
         timeline,
         ingest,
         crypto: await crypto(),
-        receive: deviceKeys.receive,
+        receive: async (core, sync) => {
+          await deviceKeys.receive(core, sync);
+          invites.received(sync.toDevice.length);
+        },
         cryptoBarrier: () => cryptoDatabase.barrier(),
         me,
         accepted: historySharing.joined,
@@ -463,6 +467,7 @@ export async function startSession(
     me,
     http,
     store: createIdentityStore(db),
+    rescued: createRescuedSecrets(db),
     backupChanged: backup.changed,
     crypto,
     emit,
@@ -493,6 +498,33 @@ export async function startSession(
     encrypt,
     recipients: (roomId) => trust.handlers["trust.recipients"]({ roomId }),
   });
+  const ignored = (userId: string): boolean =>
+    object(account.accountData("m.ignored_user_list")?.["ignored_users"])?.[userId] !== undefined;
+  const invites = createInvites({
+    me,
+    deviceId: session.deviceId,
+    http,
+    db,
+    rooms,
+    crypto,
+    commands: roomsHandlers,
+    changeAccountData: accountData.change,
+    hasQueued: (roomId) => queue.newestOf([roomId]).length > 0,
+    syncNow: loop.syncNow,
+    trust: {
+      ignored,
+      verifiedKey: (userId) => {
+        const { identity, fingerprint } = trust.pins.trustOf(userId);
+        return identity === "verified" ? fingerprint : undefined;
+      },
+      onceVerifiedKey: (userId) => trustStore.pin(userId)?.verified ?? undefined,
+      setSendBlock: trust.setSendBlock,
+      verified: trust.pins.verified,
+    },
+    emit,
+    nowMs,
+  });
+  features.push(invites.feature);
   const verification = createVerification({
     me,
     deviceId: session.deviceId,
@@ -502,7 +534,7 @@ export async function startSession(
       emit(event, payload);
       trust.heard(event, payload);
     },
-    ignored: (userId) => object(account.accountData("m.ignored_user_list")?.["ignored_users"])?.[userId] !== undefined,
+    ignored,
     sendToRoom,
     rows: ingest.rowsOf,
     nowMs,
@@ -524,11 +556,11 @@ export async function startSession(
       emit,
       nowMs,
     }),
-    ...createAccountHandlers({ http, loop, crypto }),
+    ...createAccountHandlers({ http, loop, crypto, roomsNotBackedUp: cryptoDatabase.roomsNotBackedUp }),
     ...backup.handlers,
     ...salvage.handlers,
     ...createDeviceKeysHandlers(deviceKeys),
-    ...createInvitesHandlers({ me, nowMs }),
+    ...invites.handlers,
     ...roomsHandlers,
     ...createVerificationHandlers({
       me,

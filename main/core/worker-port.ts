@@ -1,4 +1,4 @@
-import type { SignedIn } from "../../preload/contract/account.ts";
+import type { Rescued, SignedIn } from "../../preload/contract/account.ts";
 import type { Answer, Failure } from "../../preload/contract/define.ts";
 
 /** What passes between the host and a core worker. Types alone: the one file of core that the host may know. */
@@ -26,7 +26,18 @@ export type WorkerStart =
       session: Session;
       /** False after a crash or a kill: the databases are checked before they are used. */
       lastStopOrderly: boolean;
+    }
+  /** The account's files are damaged: reads of them what its next device can use, and runs nothing. Answers `rescue.run` alone. */
+  | {
+      kind: "rescue";
+      folder: string;
+      keys: { crypto: Uint8Array; account: Uint8Array };
+      /** Of the device whose files they are. */
+      session: Pick<Session, "userId" | "deviceId">;
     };
+
+/** A worker that loads its code while the keys are still being had; `start` is the first message to it. */
+export type WarmStart = { kind: "warm" };
 
 type Credentials = { homeserver: string; user: string; password: string; deviceName?: string | undefined };
 /** Calls that only the host makes; no caller of a door can name them. */
@@ -40,18 +51,23 @@ export type InternalCalls = {
   "guest.register": { input: Credentials; output: Session };
   /** Ends a session that was just made and is not kept. */
   "guest.endSession": { input: Session; output: Record<string, never> };
-  /** What signing out now would lose. */
-  "account.atRisk": { input: Record<string, never>; output: { unbackedUp: number; total: number } };
+  /** What signing out now would lose: room keys, of how many, and how many conversations they are of. */
+  "account.atRisk": {
+    input: Record<string, never>;
+    output: { unbackedUp: number; total: number; conversations: number };
+  };
   /**
    * The device gives way to another of the same account: it syncs and sends no more, and its room keys are on the disk, in account.db,
    * for that other to take in. The worker is to be stopped afterwards.
    */
   "account.salvage": { input: Record<string, never>; output: { roomKeys: number } };
+  "rescue.run": { input: Record<string, never>; output: Rescued };
   /** Ends the session on the server. Throws `unreachable` where the server is away. */
   "account.endSession": { input: Record<string, never>; output: Record<string, never> };
 };
 
 export type ToWorker =
+  | { kind: "start"; start: WorkerStart }
   | { kind: "call"; id: number; name: string; input: unknown }
   /** Orderly: finish what is being written, checkpoint, close; answered by `stopped`. */
   | { kind: "stop" };

@@ -2,7 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { createDispatch } from "./dispatch.ts";
 import { toFailure } from "./errors.ts";
 import { describe, log, setLogSink } from "./log.ts";
-import type { FromWorker, ToWorker, WorkerStart } from "./worker-port.ts";
+import type { FromWorker, ToWorker, WarmStart, WorkerStart } from "./worker-port.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("core runs in a worker thread");
@@ -54,6 +54,11 @@ async function start(data: WorkerStart): Promise<Running> {
     post({ kind: "ready", status: undefined });
     return { dispatch, stop: () => Promise.resolve() };
   }
+  if (data.kind === "rescue") {
+    const { rescue } = await import("./features/renew/rescue.ts");
+    post({ kind: "ready", status: undefined });
+    return { dispatch: createDispatch({ "rescue.run": () => rescue(data) }), stop: () => Promise.resolve() };
+  }
   const { startSession } = await import("./session.ts");
   const session = await startSession(
     data,
@@ -67,14 +72,30 @@ async function start(data: WorkerStart): Promise<Running> {
   return { dispatch: createDispatch(session.handlers), stop: session.stop };
 }
 
-const running = start(workerData as WorkerStart).catch((error: unknown) => {
-  log.error("the core could not start", error);
-  post({ kind: "failed", error: toFailure(error) });
-  port.close();
-  return undefined;
-});
+/** What to start as: at once, or with the first message while the code is loaded already. */
+async function startData(): Promise<WorkerStart> {
+  const data = workerData as WorkerStart | WarmStart;
+  if (data.kind !== "warm") return data;
+  const told = new Promise<WorkerStart>((resolve) => {
+    port?.on("message", (message: ToWorker) => {
+      if (message.kind === "start") resolve(message.start);
+    });
+  });
+  await import("./session.ts");
+  return told;
+}
+
+const running = startData()
+  .then(start)
+  .catch((error: unknown) => {
+    log.error("the core could not start", error);
+    post({ kind: "failed", error: toFailure(error) });
+    port.close();
+    return undefined;
+  });
 
 port.on("message", (message: ToWorker) => {
+  if (message.kind === "start") return;
   void (async () => {
     const core = await running;
     if (core === undefined) return;

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { app, type BrowserWindow, dialog, session, shell } from "electron";
 import type { DoorArguments } from "../host/door-arguments.ts";
 import { type Host, startHost } from "../host/host.ts";
+import { isMatrixLink } from "../host/opened-links.ts";
 import { readPassphraseFile } from "../host/passphrase-file.ts";
 import type { Places } from "../host/places.ts";
 import { chooseFile } from "./dialogs.ts";
@@ -31,18 +32,38 @@ export function startWindowed(args: DoorArguments, places: Places, distUrl: URL)
   denyNavigation();
 
   let window: BrowserWindow | undefined;
-  app.on("second-instance", () => {
+  app.on("second-instance", (_event, argv) => {
+    openLinks(argv);
     if (window === undefined) return;
     if (window.isMinimized()) window.restore();
     window.show();
     window.focus();
   });
 
+  // macOS names the link in an event, the others as an argument of a start of the app
+  app.on("open-url", (event, url) => {
+    event.preventDefault();
+    openLinks([url]);
+  });
+
+  // for the system's own question which app opens such links, see electron-builder.yml; Windows must be told by the app
+  if (app.isPackaged) app.setAsDefaultProtocolClient("tessera");
+
   const starting = start();
+  openLinks(process.argv);
   quitInOrder(async () => {
     const host = await starting;
     await host?.stop();
   });
+
+  /** Of the arguments, those that are whole Matrix links; the window asks for them. */
+  function openLinks(argv: readonly string[]): void {
+    const links = argv.filter(isMatrixLink);
+    if (links.length === 0) return;
+    void starting.then((host) => {
+      for (const link of links) host?.openLink(link);
+    });
+  }
 
   async function start(): Promise<Host | undefined> {
     await app.whenReady();

@@ -27,6 +27,7 @@ export type Accounts = {
   register: (input: Parsed<"account.register">) => Promise<Output<"account.register">>;
   logout: (userId: string, force: boolean) => Promise<Output<"account.logout">>;
   renew: (userId: string, input: Parsed<"account.renew">) => Promise<Output<"account.renew">>;
+  rescue: (userId: string, input: Parsed<"account.rescue">) => Promise<Output<"account.rescue">>;
 };
 
 type Options = {
@@ -108,6 +109,35 @@ export function createAccounts(options: Options): Accounts {
    * signed out: the profile's other copy is that same device.
    */
   async function renew(userId: string, input: Parsed<"account.renew">): Promise<Output<"account.renew">> {
+    const { deviceId } = await replaceDevice(userId, input, async () => {
+      await core.internal(userId, "account.salvage", {});
+      await core.stop(userId);
+    });
+    return { userId, deviceId };
+  }
+
+  /** The same for an account whose files are damaged: it is not running, and what is left is read without running it. */
+  async function rescue(userId: string, input: Parsed<"account.rescue">): Promise<Output<"account.rescue">> {
+    const known = find(userId);
+    if (known !== undefined && !isDamaged(known)) throw new HostError("conflict");
+    const { deviceId, left } = await replaceDevice(userId, input, async (account) => {
+      await core.stop(userId);
+      return await core.rescue(account);
+    });
+    return { userId, deviceId, saved: left };
+  }
+
+  const isDamaged = (account: RegisteredAccount): boolean => {
+    const { sync } = statusOf(account);
+    return sync.at === "stopped" && sync.code === "database-corrupt";
+  };
+
+  /** `leave`: the old device's keys are put by, and it has stopped. */
+  async function replaceDevice<T>(
+    userId: string,
+    input: { password: string; deviceName?: string | undefined },
+    leave: (account: RegisteredAccount) => Promise<T>,
+  ): Promise<{ deviceId: string; left: T }> {
     const account = find(userId);
     if (account === undefined) throw new HostError("not-signed-in");
     const { folder, homeserver } = account;
@@ -118,10 +148,10 @@ export function createAccounts(options: Options): Accounts {
     const { unclaimed = [] } = registry;
     save({ ...registry, unclaimed: [...unclaimed, session] });
     let renewed: RegisteredAccount;
+    let left: T;
     try {
       if (session.userId !== userId) throw new HostError("unexpected", { retryable: false });
-      await core.internal(userId, "account.salvage", {});
-      await core.stop(userId);
+      left = await leave(account);
       if (core.stops() !== stops) throw new HostError("cancelled");
       renewed = { ...session, folder };
       const accounts = registry.accounts.map((other) => (other === account ? renewed : other));
@@ -134,7 +164,7 @@ export function createAccounts(options: Options): Accounts {
     }
     core.start(renewed);
     emit({ event: "account.changed", payload: { status: statusOf(renewed) }, account: userId });
-    return { userId, deviceId: renewed.deviceId };
+    return { deviceId: renewed.deviceId, left };
   }
 
   /** The old device goes on: it had stopped receiving, so it is started anew. */
@@ -199,8 +229,8 @@ export function createAccounts(options: Options): Accounts {
     const account = find(userId);
     if (account === undefined) throw new HostError("not-signed-in");
     if (!force) {
-      const { unbackedUp, total } = await core.internal(userId, "account.atRisk", {});
-      if (unbackedUp > 0) throw new HostError("history-at-risk", { details: { unbackedUp, total } });
+      const risk = await core.internal(userId, "account.atRisk", {});
+      if (risk.unbackedUp > 0) throw new HostError("history-at-risk", { details: risk });
     }
     const serverTold = await tellServer(userId, force);
     await core.stop(userId);
@@ -249,5 +279,6 @@ export function createAccounts(options: Options): Accounts {
     register: (input) => inTurn(async () => take(await core.guest("guest.register", input))),
     logout: (userId, force) => inTurn(() => logout(userId, force)),
     renew: (userId, input) => inTurn(() => renew(userId, input)),
+    rescue: (userId, input) => inTurn(() => rescue(userId, input)),
   };
 }

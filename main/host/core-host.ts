@@ -1,15 +1,20 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import type { SignedIn } from "../../preload/contract/account.ts";
+import type { Worker } from "node:worker_threads";
+import type { Rescued, SignedIn } from "../../preload/contract/account.ts";
 import type { EventMessage, Failure } from "../../preload/contract/define.ts";
 import type { InternalCalls, ProxySettings } from "../core/worker-port.ts";
-import { startCoreWorker, type CoreWorker } from "./core-worker.ts";
+import { openWorker, startCoreWorker, type CoreWorker } from "./core-worker.ts";
 import { HostError, WorkerFailure } from "./host-error.ts";
 import type { Log } from "./log.ts";
 import type { RegisteredAccount } from "./registry.ts";
 
 /** One core worker a signed-in account, and one without an account while somebody signs in. */
 export type CoreHost = {
+  /** An account will start as soon as the keys are had: its worker loads its code meanwhile. */
+  warmUp: () => void;
+  /** Ends what {@link CoreHost.warmUp} began and nobody has used. */
+  coolDown: () => Promise<void>;
   start: (account: RegisteredAccount) => void;
   call: (userId: string, name: string, input: unknown) => Promise<unknown>;
   internal: <N extends keyof InternalCalls>(
@@ -21,6 +26,8 @@ export type CoreHost = {
     name: N,
     input: InternalCalls[N]["input"],
   ) => Promise<InternalCalls[N]["output"]>;
+  /** Reads what is left of an account's damaged files, none of which is run. The account must have been stopped. */
+  rescue: (account: RegisteredAccount) => Promise<Rescued>;
   status: (userId: string) => SignedIn | undefined;
   /** An orderly stop that takes longer than `withinMs` (1.5 s) becomes a hard one. */
   stop: (userId: string, withinMs?: number) => Promise<void>;
@@ -64,7 +71,9 @@ const lastingFailures = new Set(["database-corrupt", "wrong-key"]);
 export function createCoreHost(options: Options): CoreHost {
   const { log, emit, workerUrl, proxy } = options;
   const running = new Map<string, Running>();
+  const rescuers = new Set<CoreWorker>();
   let stops = 0;
+  let warm: Worker | undefined;
   let guest: { worker: CoreWorker; calls: number; timer?: NodeJS.Timeout } | undefined;
 
   /** Lies in the folder while a worker uses it: found at a start, the last stop was not orderly. */
@@ -84,19 +93,15 @@ export function createCoreHost(options: Options): CoreHost {
     const { userId, deviceId, homeserver, accessToken } = account;
     entry.failure = undefined;
     entry.startedMs = Date.now();
+    const keys = {
+      crypto: options.fileKey(account.folder, "crypto.db"),
+      account: options.fileKey(account.folder, "account.db"),
+    };
+    const session = { userId, deviceId, homeserver, accessToken };
+    const thread = warm;
+    warm = undefined;
     const worker = startCoreWorker(
-      workerUrl,
-      {
-        kind: "account",
-        proxy,
-        folder,
-        keys: {
-          crypto: options.fileKey(account.folder, "crypto.db"),
-          account: options.fileKey(account.folder, "account.db"),
-        },
-        session: { userId, deviceId, homeserver, accessToken },
-        lastStopOrderly,
-      },
+      { workerUrl, warm: thread, start: { kind: "account", proxy, folder, keys, session, lastStopOrderly } },
       log,
       {
         onReady(status) {
@@ -191,9 +196,34 @@ export function createCoreHost(options: Options): CoreHost {
     running.delete(userId);
   }
 
+  async function rescue({ folder, userId, deviceId }: RegisteredAccount): Promise<Rescued> {
+    const keys = { crypto: options.fileKey(folder, "crypto.db"), account: options.fileKey(folder, "account.db") };
+    const start = {
+      kind: "rescue",
+      folder: path.join(options.accountsFolder, folder),
+      keys,
+      session: { userId, deviceId },
+    } as const;
+    const worker = startCoreWorker({ workerUrl, start }, log, {
+      onReady: () => undefined,
+      onFailed: (failure) => {
+        log.write("error", `nothing could be rescued: ${failure.code}`);
+      },
+      onEvent: () => undefined,
+      onEnd: () => undefined,
+    });
+    rescuers.add(worker);
+    try {
+      return (await worker.call("rescue.run", {})) as Rescued;
+    } finally {
+      rescuers.delete(worker);
+      await worker.stop(stopWithinMs);
+    }
+  }
+
   function guestWorker(): NonNullable<typeof guest> {
     if (guest !== undefined) return guest;
-    const worker = startCoreWorker(workerUrl, { kind: "guest", proxy }, log, {
+    const worker = startCoreWorker({ workerUrl, start: { kind: "guest", proxy } }, log, {
       onReady: () => undefined,
       onFailed: (failure) => {
         log.write("error", `guest core failed to start: ${failure.code}`);
@@ -214,7 +244,23 @@ export function createCoreHost(options: Options): CoreHost {
     await ending?.worker.stop(withinMs);
   }
 
+  function warmUp(): void {
+    const thread = openWorker(workerUrl, { kind: "warm" }, log);
+    warm = thread;
+    thread.once("exit", () => {
+      if (warm === thread) warm = undefined;
+    });
+  }
+
+  async function coolDown(): Promise<void> {
+    const thread = warm;
+    warm = undefined;
+    await thread?.terminate();
+  }
+
   return {
+    warmUp,
+    coolDown,
     start,
     call,
     internal: (userId, name, input) => call(userId, name, input) as Promise<never>,
@@ -231,12 +277,18 @@ export function createCoreHost(options: Options): CoreHost {
           current.timer = setTimeout(() => void stopGuest(), guestLingersMs);
       }
     },
+    rescue,
     status: (userId) => running.get(userId)?.status,
     stop,
     stops: () => stops,
     async stopAll(withinMs) {
       stops += 1;
-      await Promise.all([stopGuest(withinMs), ...[...running.keys()].map((userId) => stop(userId, withinMs))]);
+      await Promise.all([
+        coolDown(),
+        stopGuest(withinMs),
+        ...[...rescuers].map((worker) => worker.stop(withinMs ?? stopWithinMs)),
+        ...[...running.keys()].map((userId) => stop(userId, withinMs)),
+      ]);
     },
   };
 }

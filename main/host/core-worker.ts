@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import type { SignedIn } from "../../preload/contract/account.ts";
 import type { Failure } from "../../preload/contract/define.ts";
-import type { FromWorker, ToWorker, WorkerStart } from "../core/worker-port.ts";
+import type { FromWorker, ToWorker, WarmStart, WorkerStart } from "../core/worker-port.ts";
 import { HostError, WorkerFailure } from "./host-error.ts";
 import type { Log } from "./log.ts";
 
@@ -23,12 +23,15 @@ type Listener = {
 
 type Pending = { resolve: (value: unknown) => void; reject: (error: Error) => void };
 
-export function startCoreWorker(workerUrl: URL, start: WorkerStart, log: Log, listener: Listener): CoreWorker {
-  // the keys move into the worker: the host's copies are empty from here on
-  const transferList = start.kind === "account" ? [start.keys.crypto.buffer, start.keys.account.buffer] : [];
+/** The keys move into the worker: the host's copies are empty from there on. */
+const keysOf = (start: WorkerStart | WarmStart) =>
+  "keys" in start ? ([start.keys.crypto.buffer, start.keys.account.buffer] as ArrayBuffer[]) : [];
+
+/** `warm`: its code loads while the keys are still being had; it is given to {@link startCoreWorker} or ended. */
+export function openWorker(workerUrl: URL, start: WorkerStart | WarmStart, log: Log): Worker {
   const worker = new Worker(workerUrl, {
     workerData: start,
-    transferList: transferList as ArrayBuffer[],
+    transferList: keysOf(start),
     stdout: true,
     stderr: true,
     name: "core",
@@ -36,6 +39,16 @@ export function startCoreWorker(workerUrl: URL, start: WorkerStart, log: Log, li
   // what a library prints may hold anything, and stdout belongs to the headless door's protocol
   worker.stdout.resume();
   worker.stderr.resume();
+  worker.on("error", (error) => {
+    log.error("a core worker ended by an error", error);
+  });
+  return worker;
+}
+
+type Start = { workerUrl: URL; start: WorkerStart; warm?: Worker | undefined };
+export function startCoreWorker({ workerUrl, start, warm }: Start, log: Log, listener: Listener): CoreWorker {
+  const worker = warm ?? openWorker(workerUrl, start, log);
+  if (warm !== undefined) warm.postMessage({ kind: "start", start } satisfies ToWorker, keysOf(start));
 
   const pending = new Map<number, Pending>();
   let early: ToWorker[] | undefined = [];
@@ -88,9 +101,6 @@ export function startCoreWorker(workerUrl: URL, start: WorkerStart, log: Log, li
         goodbye?.(true);
         break;
     }
-  });
-  worker.on("error", (error) => {
-    log.error("a core worker ended by an error", error);
   });
   worker.on("exit", finish);
 

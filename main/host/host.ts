@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Door } from "../../preload/contract/app.ts";
 import type { EventMessage } from "../../preload/contract/define.ts";
@@ -14,13 +15,16 @@ import { createAccounts } from "./accounts.ts";
 import { createCoreHost } from "./core-host.ts";
 import { createGrants } from "./grants.ts";
 import { failureOf, HostError } from "./host-error.ts";
+import { createIdleLock } from "./idle-lock.ts";
 import { openKeychain, type Keychain } from "./keychain.ts";
 import type { StartHelper } from "./helper-process.ts";
 import { openLog, type Log } from "./log.ts";
 import { openPreferences } from "./preferences.ts";
 import { openProfile, unusable, type Profile } from "./profile.ts";
+import { createOpenedLinks } from "./opened-links.ts";
 import { proxyFromEnvironment } from "./proxy-settings.ts";
 import { createRouter, type Call, type Router } from "./router.ts";
+import { saveFile } from "./save-file.ts";
 import { openVault } from "./vault.ts";
 
 export type HostOptions = {
@@ -54,6 +58,8 @@ export type Host = Router & {
   settled: () => Promise<void>;
   /** Events of all accounts; the answer ends it. */
   on: (listener: (event: EventMessage) => void) => () => void;
+  /** What the system was asked to open with this app; anything but a Matrix link is ignored. */
+  openLink: (text: string) => void;
   readonly log: Log;
   /** Orderly where the cores manage it within `withinMs` (1.5 s); the profile is free for another process afterwards. */
   stop: (withinMs?: number) => Promise<void>;
@@ -111,8 +117,25 @@ function assemble(options: HostOptions, profile: Profile): Host {
     },
   });
   const vaultAtStart = vault.status().at;
+  if (vaultAtStart === "locked" && existsSync(path.join(profile.folder, "accounts.sealed"))) {
+    core.warmUp();
+    void vault.settled().then(core.coolDown);
+  }
   const preferences = openPreferences(profile.folder);
   const grants = createGrants();
+  // a program without a window has nobody who could come back to it
+  const idleLock =
+    options.door === "headless"
+      ? undefined
+      : createIdleLock({
+          minutes: () => preferences.change({}).lockAfterMinutes,
+          isOpen: () => vault.status().at === "ready",
+          lock: () => vault.lock(),
+          log,
+        });
+  const links = createOpenedLinks(() => {
+    emit({ event: "app.linkWaiting", payload: {} });
+  });
 
   const handlers: HostHandlers = {
     "account.discover": (input) => accounts.discover(input),
@@ -128,6 +151,10 @@ function assemble(options: HostOptions, profile: Profile): Host {
       if (account === undefined) throw new HostError("not-signed-in");
       return accounts.renew(account, input);
     },
+    "account.rescue": (input, { account }) => {
+      if (account === undefined) throw new HostError("not-signed-in");
+      return accounts.rescue(account, input);
+    },
     "app.info": () => ({
       version: options.version,
       protocol: 1,
@@ -137,17 +164,29 @@ function assemble(options: HostOptions, profile: Profile): Host {
       ...(options.electronVersion === undefined ? {} : { electron: options.electronVersion }),
     }),
     "app.preferences": (input) => preferences.change(input),
+    "app.active": () => {
+      idleLock?.active();
+      return {};
+    },
     "app.openLink": async ({ url }) => {
       if (options.openExternal === undefined) throw new HostError("unsupported");
       await options.openExternal(checkedLink(url));
       return {};
     },
+    "app.takeLink": () => links.take(),
     "file.choose": async (input, call) => {
       if (options.chooseFile === undefined || !call.caller.isWindow) throw new HostError("unsupported");
       const chosen = await options.chooseFile(input);
       if (chosen === null) return null;
       const { path: file, ...size } = chosen;
       return { path: grants.give(file, input.purpose), name: path.basename(file), ...size };
+    },
+    "file.save": async (input, call) => {
+      // whoever may name paths has better means
+      if (!call.caller.isWindow) throw new HostError("unsupported");
+      const bytes = Buffer.from(input.base64, "base64");
+      await saveFile(input.path, bytes);
+      return { sizeBytes: bytes.length };
     },
     "vault.status": async () => {
       await vault.settled();
@@ -194,9 +233,11 @@ function assemble(options: HostOptions, profile: Profile): Host {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    openLink: links.put,
     log,
     stop: (withinMs) =>
       (stopping ??= (async () => {
+        idleLock?.stop();
         await core.stopAll(withinMs);
         vault.stop();
         log.write("info", "stopped");

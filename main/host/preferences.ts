@@ -3,7 +3,14 @@ import * as v from "valibot";
 import { appCommands, type Preferences } from "../../preload/contract/app.ts";
 import { readFileIfThere, writeFileAtomic } from "./atomic-file.ts";
 
-const defaults: Preferences = { theme: "system", language: "system", roomsWidthPx: 320, remindedMs: 0, camera: "" };
+const defaults: Preferences = {
+  theme: "system",
+  language: "system",
+  roomsWidthPx: 320,
+  remindedMs: 0,
+  camera: "",
+  lockAfterMinutes: 0,
+};
 /** Undefined in a field: leave it as it is. */
 type Change = { [K in keyof Preferences]?: Preferences[K] | undefined };
 
@@ -31,18 +38,20 @@ export function openPreferences(folder: string): { change(change: Change): Prefe
       roomsWidthPx: field("roomsWidthPx"),
       remindedMs: field("remindedMs"),
       camera: field("camera"),
+      lockAfterMinutes: field("lockAfterMinutes"),
     };
   }
 
   let current = read();
   return {
-    change({ theme, language, roomsWidthPx, remindedMs, camera }) {
+    change({ theme, language, roomsWidthPx, remindedMs, camera, lockAfterMinutes }) {
       const next: Preferences = {
         theme: theme ?? current.theme,
         language: language ?? current.language,
         roomsWidthPx: roomsWidthPx ?? current.roomsWidthPx,
         remindedMs: remindedMs ?? current.remindedMs,
         camera: camera ?? current.camera,
+        lockAfterMinutes: lockAfterMinutes ?? current.lockAfterMinutes,
       };
       if (JSON.stringify(next) !== JSON.stringify(current)) {
         writeFileAtomic(file, `${JSON.stringify(next)}\n`);

@@ -105,7 +105,9 @@ export function createRouter(options: Options): Router {
       return options.core(envelope.name, takePaths(route, parsed.output, caller), userId);
     }
     // who signs in is not yet one of the accounts; and what concerns no account needs none
-    const account = /^account\.(status|logout|renew)$/.test(envelope.name) ? accountIfAny(envelope.account) : undefined;
+    const account = /^account\.(status|logout|renew|rescue)$/.test(envelope.name)
+      ? accountIfAny(envelope.account)
+      : undefined;
     return options.host(envelope.name, takePaths(route, parsed.output, caller), { caller, account });
   }
 

@@ -74,7 +74,12 @@ export function openVault(options: Options): Vault {
   function status(): VaultStatus {
     return {
       at,
-      keychain: { backend: keychain.backend, ok: keychainOk, ...(waiting ? { waiting } : {}) },
+      keychain: {
+        backend: keychain.backend,
+        ok: keychainOk,
+        ...(waiting ? { waiting } : {}),
+        ...(typeof file === "object" && !file.keychain ? { unused: true as const } : {}),
+      },
       passphrase: typeof file === "object" && file.passphrase !== undefined,
     };
   }
@@ -231,6 +236,16 @@ export function openVault(options: Options): Vault {
     found.fill(0);
   }
 
+  function putBack(): Promise<void> {
+    return exclusive(async () => {
+      if (at === "ready") await repairKeychain();
+    })
+      .catch((error: unknown) => {
+        log.write("warn", `the key is not in the keychain: ${failureOf(error)?.code ?? "it does not answer"}`);
+      })
+      .finally(tell);
+  }
+
   function requireOpen(): VaultFile {
     if (at !== "ready") throw obstacles[at]();
     if (typeof file !== "object") throw obstacles.corrupt();
@@ -242,13 +257,18 @@ export function openVault(options: Options): Vault {
     return { key: rootKey, profileId: file.profileId };
   }
 
-  /** For a vault that is open: writes the key into the keychain unless it is there. */
+  /**
+   * For a vault that is open: writes the key into the keychain that answers now, unless it is there. What another keychain holds is
+   * not touched, and the vault's file names the keychain as a way in only after the key was read back from it.
+   */
   async function repairKeychain(): Promise<void> {
     const vault = requireOpen();
     const found = await readRootKey(vault, keychain, asking);
     if (found === "locked" || (found === "missing" && !keychainOk)) return;
     if (typeof found === "string") {
       await asking(() => keychain.write(vault.profileId, rootAndId().key.toString("base64url")));
+      await requireKeychain({ ...vault, keychain: true }, undefined);
+      log.write("info", "the key is in the keychain again");
     } else found.fill(0);
     if (vault.keychain) return;
     const now = { ...vault, keychain: true };
@@ -267,9 +287,12 @@ export function openVault(options: Options): Vault {
         if (file === "corrupt") throw obstacles.corrupt();
         if (file === undefined) throw new HostError("not-found");
         const key = await unwrap(file, passphrase);
+        const lost = at === "missing" && file.keychain;
         if (at === "ready") key.fill(0);
         else open(key, file);
         requireOpen();
+        // the keychain lost the key: it gets it back, and nobody waits for that
+        if (lost) void putBack();
       }),
     setPassphrase: (passphrase, current) =>
       takeOver(async () => {
@@ -289,7 +312,8 @@ export function openVault(options: Options): Vault {
         file = now;
       }),
     async retryKeychain() {
-      if (waiting) keychain.stop();
+      // a service that was started anew, or another in its place, is met by a process that knew none before
+      keychain.stop();
       await settle(async () => {
         if (at === "ready") await repairKeychain();
         else {

@@ -19,6 +19,15 @@ export type SignedIn = {
   name?: string;
 };
 export type AccountStatus = { at: "signed-out" } | SignedIn;
+/** What of a damaged account could be taken to its next device. */
+export type Rescued = {
+  roomKeys: number;
+  /** False where a part of the file that held them did not read; what the backup has comes back from there. */
+  roomKeysComplete: boolean;
+  secrets: ("master" | "selfSigning" | "userSigning" | "backup")[];
+  /** `fetched-again`: the file of rooms and messages was damaged too; they come from the server anew. */
+  messages: "kept" | "fetched-again";
+};
 export type LoginFlow = "password" | "sso" | "oauth";
 
 const server = v.pipe(v.string(), v.trim(), v.minLength(1), v.maxLength(500));
@@ -45,7 +54,15 @@ export const accountCommands = {
   "account.renew": command<{ userId: string; deviceId: string }>()(
     v.strictObject({ password, deviceName: v.optional(deviceName) }),
   ),
-  /** `history-at-risk` with `{ unbackedUp, total }` unless forced; wipes the account's files after the server agreed, or after force. */
+  /**
+   * Only where the account stopped with `database-corrupt`, else `conflict`: what of its files still reads goes into a new device of
+   * the account. The old device is never run again; its files are put aside, not deleted. `forbidden`: the wrong password, and
+   * nothing has changed.
+   */
+  "account.rescue": command<{ userId: string; deviceId: string; saved: Rescued }>()(
+    v.strictObject({ password, deviceName: v.optional(deviceName) }),
+  ),
+  /** `history-at-risk` with `{ unbackedUp, total, conversations }` unless forced; wipes the account's files after the server agreed, or after force. */
   "account.logout": command<{ serverTold: boolean }>()(v.strictObject({ force: v.optional(v.boolean()) })),
 };
 

@@ -13,6 +13,8 @@ export type Preferences = {
   remindedMs: number;
   /** The label of the camera that was chosen last; empty for whichever comes first. */
   camera: string;
+  /** The app locks itself when nobody has touched the window for this long; 0: never. */
+  lockAfterMinutes: number;
 };
 
 /** Answered by the host. */
@@ -26,10 +28,21 @@ export const appCommands = {
       roomsWidthPx: v.optional(v.pipe(v.number(), v.integer(), v.minValue(200), v.maxValue(600))),
       remindedMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER))),
       camera: v.optional(v.pipe(v.string(), v.maxLength(256))),
+      lockAfterMinutes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(24 * 60))),
     }),
   ),
+  /** Somebody uses the window: the lock after idle time begins to count anew. */
+  "app.active": command<Record<string, never>>()(empty),
   /** Opens a link of a message in the person's browser, after a click; `https:`, `http:` and `mailto:` alone. */
   "app.openLink": command<Record<string, never>>()(
     v.strictObject({ url: v.pipe(v.string(), v.maxLength(8192), v.regex(/^(https?:\/\/|mailto:)/i)) }),
   ),
+  /**
+   * The Matrix link that was opened outside of the app, once. Of many that come before it is taken the first counts, and `others`
+   * says how many there were beside it: whatever opens fifty links gets one question asked.
+   */
+  "app.takeLink": command<{ text?: string; others: number }>()(empty),
 };
+
+/** A link waits to be taken. The event does not hold it: it may hold an invitation's secret, and events go to every listener. */
+export type AppEvents = { "app.linkWaiting": Record<string, never> };

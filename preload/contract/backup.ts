@@ -28,6 +28,8 @@ export type Operation = {
   at: "running" | "interrupted" | "done" | "failed";
   done: number;
   total: number;
+  /** Why it was interrupted or failed; `cancelled`: somebody asked for it. Absent where the app was closed or killed. */
+  failure?: Failure;
 };
 export type BackupProgress = {
   operationId: string;

@@ -20,9 +20,20 @@ const chooseFile = v.strictObject({
   ),
 });
 
-/** Answered by the door: the headless one takes paths of the file system and has no dialog. */
-export const fileCommands = { "file.choose": command<FileGrant | null>()(chooseFile) };
-
 /** The path of a file in a command's input. Over a window's door the router takes a grant of this purpose and puts the real path in its place. */
 export const filePath = (purpose: "open" | "save") =>
   v.pipe(v.string(), v.minLength(1), v.maxLength(4096), v.metadata({ filePath: purpose }));
+
+/** What a window draws itself, as a code's picture, is small. */
+const mostBase64 = 700_000;
+const saveFile = v.strictObject({
+  path: filePath("save"),
+  base64: v.pipe(v.string(), v.minLength(1), v.maxLength(mostBase64), v.regex(/^[A-Za-z0-9+/]+={0,2}$/)),
+});
+
+/** Answered by the door: the headless one takes paths of the file system and has no dialog. */
+export const fileCommands = {
+  "file.choose": command<FileGrant | null>()(chooseFile),
+  /** Bytes of a window into the file that the person chose; there whole or not at all. */
+  "file.save": command<{ sizeBytes: number }>()(saveFile),
+};

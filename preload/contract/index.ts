@@ -1,11 +1,11 @@
 import type * as v from "valibot";
 import { accountCommands, accountCoreCommands, type AccountEvents } from "./account.ts";
-import { appCommands } from "./app.ts";
+import { appCommands, type AppEvents } from "./app.ts";
 import { backupCommands, type BackupEvents } from "./backup.ts";
 import { deviceKeysCommands, type DeviceKeysEvents } from "./device-keys.ts";
 import { devicesCommands, type DevicesEvents } from "./devices.ts";
 import { fileCommands } from "./file.ts";
-import { invitesCommands } from "./invites.ts";
+import { invitesCommands, type InvitesEvents } from "./invites.ts";
 import { roomsCommands, type RoomsEvents } from "./rooms.ts";
 import { timelineCommands, type TimelineEvents } from "./timeline.ts";
 import { trustCommands, type TrustEvents } from "./trust.ts";
@@ -43,9 +43,11 @@ export type Output<N extends CommandName> = Table[N] extends { readonly output?:
 export type Handlers<N extends CommandName> = { [K in N]: (input: Parsed<K>) => Promise<Output<K>> | Output<K> };
 
 export type Events = AccountEvents &
+  AppEvents &
   BackupEvents &
   DeviceKeysEvents &
   DevicesEvents &
+  InvitesEvents &
   RoomsEvents &
   TimelineEvents &
   TrustEvents &

@@ -13,6 +13,15 @@ export type TrustStatus = {
   /** What is wrong and with what, in codes that the window puts into words. */
   problems: string[];
 };
+/**
+ * What helps against a problem that is left: the recovery key or passphrase · another device of the account, which holds what is
+ * missing · a new recovery (`trust.setUp`) · a new identity (`trust.reset`) · the server, later.
+ */
+export type RepairNeed = "recovery-key" | "other-device" | "set-up" | "reset" | "server";
+/** Codes of `TrustStatus.problems`. `tried`: something was done against it, and it is still there. */
+export type Repaired = { repaired: string[]; left: { problem: string; needs: RepairNeed; tried: boolean }[] };
+/** `lastDrill`: the last time that somebody practised. `due`: nobody has used, made or practised the way back for half a year. */
+export type Practice = { lastDrill?: { atMs: number; ok: boolean }; due: boolean };
 export type SendTo = "everyone" | "signed-devices" | "verified-users";
 export type WithheldReason =
   "unsigned-device" | "unverified-user" | "identity-changed" | "blocked" | "no-keys" | "keys-unreachable";
@@ -62,10 +71,22 @@ export const trustCommands = {
   "trust.reset": command<{ recoveryKey: string }>()(
     v.strictObject({ password: v.optional(password), keepHistory: v.literal(true) }),
   ),
+  /**
+   * The least that mends what `trust.status` names, each looked at again afterwards. Without a way in: what this device can do by
+   * itself, and its other devices are asked.
+   */
+  "trust.repair": command<Repaired>()(v.strictObject(key)),
+  /** When recovery was last practised. */
+  "trust.practice": command<Practice>()(empty),
   /** The recovery drill: changes nothing. */
   "trust.checkRecovery": command<{ ok: boolean; opens: Secret[]; sampleKeysDecrypted: number }>()(v.strictObject(key)),
-  /** Without `sendTo`: reads. `effective` is `everyone` until an identity is set up. */
-  "trust.policy": command<TrustPolicy>()(v.strictObject({ sendTo: v.optional(sendTo), roomId: v.optional(roomId) })),
+  /** Without `sendTo`: reads; with null: the room has no choice of its own any more. `effective` is `everyone` until set-up. */
+  "trust.policy": command<TrustPolicy>()(
+    v.union([
+      v.strictObject({ sendTo: v.optional(sendTo), roomId: v.optional(roomId) }),
+      v.strictObject({ sendTo: v.null(), roomId }),
+    ]),
+  ),
   /** Which devices the next message of the room would be readable on. */
   "trust.recipients": command<Recipients>()(v.strictObject({ roomId })),
   /** What the choice would change, in one room or in all: nothing is set, nobody is asked. */

@@ -5,10 +5,13 @@ import { empty, passphrase } from "./ids.ts";
 /** new: nothing made yet · locked: a passphrase or the keyring's own password is wanted · missing: no keychain answers, or it lacks our entry ·
  *  changed: the keychain's entry is not this profile's key · corrupt: the vault's own file is damaged. */
 export type VaultAt = "new" | "ready" | "locked" | "missing" | "changed" | "corrupt";
-/** `waiting`: the keychain was asked and has not answered (it may be showing a prompt of its own). */
+/**
+ * `waiting`: the keychain was asked and has not answered (it may be showing a prompt of its own). `unused`: the key is not in it, the
+ * passphrase alone opens; `vault.retryKeychain` puts it there.
+ */
 export type VaultStatus = {
   at: VaultAt;
-  keychain: { backend: string; ok: boolean; waiting?: boolean };
+  keychain: { backend: string; ok: boolean; waiting?: boolean; unused?: true };
   passphrase: boolean;
 };
 

@@ -1,7 +1,8 @@
-import { isObject, text } from "../json.ts";
+import { isObject, isTooDeep, text } from "../json.ts";
 import type { Fetched } from "./backup-fetch.ts";
 
-export type RefusedReason = "not-decryptable" | "malformed" | "other-session" | "too-large" | "not-importable";
+export type RefusedReason =
+  "not-decryptable" | "malformed" | "unknown-algorithm" | "other-session" | "too-large" | "not-importable";
 export type FromBackup =
   | { ok: true; roomId: string; sessionId: string; key: string }
   | { ok: false; roomId: string; sessionId: string; reason: RefusedReason };
@@ -20,7 +21,7 @@ export function keyFromBackup(
   decrypt: (ephemeral: string, mac: string, ciphertext: string) => string,
 ): FromBackup {
   const refused = (reason: RefusedReason): FromBackup => ({ ok: false, roomId, sessionId, reason });
-  if (data.length > largestData) return refused("too-large");
+  if (data === "" || data.length > largestData) return refused("too-large");
   const session = parsed(data);
   const ephemeral = text(session?.["ephemeral"]);
   const mac = text(session?.["mac"]);
@@ -33,7 +34,10 @@ export function keyFromBackup(
     return refused("not-decryptable"); // wrong key, wrong MAC, or damaged
   }
   const key = parsed(clear);
-  if (key?.["algorithm"] !== megolm || !isObject(key["sender_claimed_keys"]) || typeof key["sender_key"] !== "string")
+  // the binding walks all of it, and a stack that ended inside would take the machine with it
+  if (key === undefined || isTooDeep(key)) return refused("malformed");
+  if (typeof key["algorithm"] === "string" && key["algorithm"] !== megolm) return refused("unknown-algorithm");
+  if (key["algorithm"] !== megolm || !isObject(key["sender_claimed_keys"]) || typeof key["sender_key"] !== "string")
     return refused("malformed");
   const id = sessionIdOf(text(key["session_key"]) ?? "");
   if (id === undefined) return refused("malformed");

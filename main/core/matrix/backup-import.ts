@@ -1,32 +1,40 @@
 import { RoomId } from "@matrix-org/matrix-sdk-crypto-wasm";
 import { asCoreError } from "../errors.ts";
-import { log } from "../log.ts";
 import type { Crypto } from "./crypto.ts";
 import type { FromBackup } from "./backed-up-key.ts";
 
 type Key = Extract<FromBackup, { ok: true }>;
-export type ImportResult = { imported: number; alreadyHad: number; refused: { roomId: string; sessionId: string }[] };
+export type Imported<T> = { imported: number; alreadyHad: number; refused: T[] };
 
 /**
  * The machine's own way in for backed up keys, which marks them as in that version of the backup: nothing restored is uploaded
- * again. Keys that the machine drops without a word are found by asking for each alone.
+ * again.
  */
-export async function importBackedUp(crypto: Crypto, version: string, keys: Key[]): Promise<ImportResult> {
-  const whole = await importOnce(crypto, version, keys).catch((error: unknown) => {
-    // one of them has an id that the binding refuses; a full disk is no fault of theirs
+export const importBackedUp = (crypto: Crypto, version: string, keys: Key[]): Promise<Imported<Key>> =>
+  importSound(keys, (some) => importOnce(crypto, version, some));
+
+/**
+ * Keys that the machine drops without a word, or refuses all for one whose form it does not like, are found by handing it half of
+ * them, and half of those. A full disk is no fault of theirs.
+ */
+export async function importSound<T>(
+  keys: T[],
+  importOnce: (keys: T[]) => Promise<{ imported: number; readable: number }>,
+): Promise<Imported<T>> {
+  if (keys.length === 0) return { imported: 0, alreadyHad: 0, refused: [] };
+  const whole = await importOnce(keys).catch((error: unknown) => {
     if (asCoreError(error).code === "disk-full") throw error;
-    log.info(`${keys.length} backed up keys were refused as one`);
     return undefined;
   });
-  if (whole !== undefined && whole.readable === keys.length)
+  if (whole?.readable === keys.length)
     return { imported: whole.imported, alreadyHad: whole.readable - whole.imported, refused: [] };
-  if (keys.length <= 1)
-    return { imported: 0, alreadyHad: 0, refused: keys.map(({ roomId, sessionId }) => ({ roomId, sessionId })) };
-  const sum: ImportResult = { imported: whole?.imported ?? 0, alreadyHad: 0, refused: [] };
-  for (const key of keys) {
-    const one = await importBackedUp(crypto, version, [key]);
-    sum.imported += one.imported;
-    sum.refused.push(...one.refused);
+  if (keys.length === 1) return { imported: 0, alreadyHad: 0, refused: keys };
+  const sum: Imported<T> = { imported: whole?.imported ?? 0, alreadyHad: 0, refused: [] };
+  const middle = keys.length >> 1;
+  for (const half of [keys.slice(0, middle), keys.slice(middle)]) {
+    const some = await importSound(half, importOnce);
+    sum.imported += some.imported;
+    sum.refused.push(...some.refused);
   }
   // what the first try took is "already there" for the second
   sum.alreadyHad = keys.length - sum.refused.length - sum.imported;

@@ -214,8 +214,9 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
       await answered("/sendToDevice/", () =>
         backend.outgoingRequestsManager.outgoingRequestProcessor.makeOutgoingRequest(share),
       );
+    const clear = JSON.stringify(input.content);
     const encrypted = JSON.parse(
-      await machine.encryptRoomEvent(new RoomId(input.roomId), input.type, JSON.stringify(input.content)),
+      await inTurn(() => machine.encryptRoomEvent(new RoomId(input.roomId), input.type, clear)),
     ) as unknown;
     if (!isObject(encrypted) || encrypted["algorithm"] !== megolm || typeof encrypted["ciphertext"] !== "string")
       throw new CoreError("unexpected", { message: "Encryption gave no ciphertext." });

@@ -1,8 +1,7 @@
 import type { InboundGroupSession } from "@matrix-org/matrix-sdk-crypto-wasm";
-import { asCoreError } from "../errors.ts";
 import { isObject, list, text } from "../json.ts";
 import { sessionIdOf } from "./backed-up-key.ts";
-import type { ImportResult } from "./backup-import.ts";
+import { importSound, type Imported } from "./backup-import.ts";
 import type { Crypto } from "./crypto.ts";
 
 export type InPieces = <T>(store: string, records: number, read: () => Promise<T>) => AsyncIterable<T>;
@@ -14,7 +13,10 @@ const pieceSize = 1000;
  * Every room key, as JSON of the export format, in pieces. Rust crypto answers all of them as one string; so its store is shown to
  * it in pieces, and nobody else reads the whole of it meanwhile.
  */
-export async function* exportSessions(crypto: Crypto, inPieces: InPieces): AsyncGenerator<string[]> {
+export async function* exportSessions(
+  crypto: { inner: Pick<Crypto["inner"], "machine" | "inTurn"> },
+  inPieces: InPieces,
+): AsyncGenerator<string[]> {
   const { machine, inTurn } = crypto.inner;
   const everything = (_: InboundGroupSession) => true;
   for await (const json of inPieces(sessionsStore, pieceSize, () => inTurn(() => machine.exportRoomKeys(everything))))
@@ -24,10 +26,7 @@ export async function* exportSessions(crypto: Crypto, inPieces: InPieces): Async
 export type Refused = { roomId: string; sessionId: string; reason: "malformed" | "other-session" | "not-importable" };
 
 /** Takes what is sound, and names what is not: a session whose id is not that of its key is somebody's mistake or trick. */
-export async function importSessions(
-  crypto: Crypto,
-  sessions: unknown[],
-): Promise<Omit<ImportResult, "refused"> & { refused: Refused[] }> {
+export async function importSessions(crypto: Crypto, sessions: unknown[]): Promise<Imported<Refused>> {
   const refused: Refused[] = [];
   const sound: Record<string, unknown>[] = [];
   for (const session of sessions) {
@@ -41,43 +40,14 @@ export async function importSessions(
     // some clients leave the chain out where it is empty
     else sound.push({ forwarding_curve25519_key_chain: [], ...session });
   }
-  const taken = await importAll(crypto, sound);
-  return { ...taken, refused: [...refused, ...taken.refused] };
-}
-
-type Taken = { imported: number; alreadyHad: number; refused: Refused[] };
-async function importAll(crypto: Crypto, sessions: Record<string, unknown>[]): Promise<Taken> {
-  if (sessions.length === 0) return { imported: 0, alreadyHad: 0, refused: [] };
-  const whole = await importOnce(crypto, sessions);
-  if (whole !== undefined && whole.readable === sessions.length)
-    return { imported: whole.imported, alreadyHad: whole.readable - whole.imported, refused: [] };
-  if (sessions.length === 1)
-    return {
-      imported: 0,
-      alreadyHad: 0,
-      refused: sessions.map((one) => ({ ...nameOf(one), reason: "not-importable" })),
-    };
-  const sum: Taken = { imported: whole?.imported ?? 0, alreadyHad: 0, refused: [] };
-  for (const session of sessions) {
-    const one = await importAll(crypto, [session]);
-    sum.imported += one.imported;
-    sum.refused.push(...one.refused);
-  }
-  // what the first try took is "already there" for the second
-  sum.alreadyHad = sessions.length - sum.refused.length - sum.imported;
-  return sum;
-}
-
-async function importOnce(crypto: Crypto, sessions: unknown[]) {
-  try {
-    const result = await crypto.inner.machine.importExportedRoomKeys(JSON.stringify(sessions), () => undefined);
+  const taken = await importSound(sound, async (some) => {
+    const result = await crypto.inner.machine.importExportedRoomKeys(JSON.stringify(some), () => undefined);
     const counts = { imported: result.importedCount, readable: result.totalCount };
     result.free();
     return counts;
-  } catch (error) {
-    if (asCoreError(error).code === "disk-full") throw error;
-    return undefined; // one of them is not of the format: each alone says which
-  }
+  });
+  const notTaken = taken.refused.map((one) => ({ ...nameOf(one), reason: "not-importable" as const }));
+  return { ...taken, refused: [...refused, ...notTaken] };
 }
 
 const nameOf = (session: Record<string, unknown>) => ({

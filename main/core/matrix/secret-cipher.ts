@@ -21,8 +21,8 @@ export type KeyDescription =
   | { at: "refused"; reason: "unknown-algorithm" | "no-key-check" | "malformed" };
 
 /**
- * Fewer rounds than this are no key derivation (RFC 8018, section 4.2, names 1,000 as the least); more would keep a machine busy for
- * many seconds because a server says so. Clients write 500,000.
+ * Of secret storage and of key files. Fewer rounds than this are no key derivation (RFC 8018, section 4.2, names 1,000 as the least);
+ * ten million are some six seconds, and who asks for more means to keep a machine busy. Clients write 100,000 to 500,000.
  */
 export const leastRounds = 1000;
 export const mostRounds = 10_000_000;

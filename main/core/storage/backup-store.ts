@@ -14,6 +14,8 @@ export type OperationRow = {
   /** 1 once everything has been fetched in one download; what it brought lies in `restore_sessions`. */
   whole: number;
   begun_ms: number;
+  /** Why it stopped, as JSON of a Failure. */
+  failure: string | null;
 };
 export type FailedKey = { roomId: string; sessionId: string; reason: string };
 type Counts = Pick<OperationRow, "imported" | "already_had" | "failed" | "took_ms">;
@@ -35,6 +37,16 @@ const mostOperations = 50;
 export function createBackupStore(db: AccountDatabase) {
   const operation = (operationId: string) =>
     db.get<OperationRow>("select * from operations where operation_id = ?", operationId);
+  const count = (operationId: string, counts: Counts) => {
+    db.run(
+      "update operations set imported = ?, already_had = ?, failed = ?, took_ms = ? where operation_id = ?",
+      counts.imported,
+      counts.already_had,
+      counts.failed,
+      counts.took_ms,
+      operationId,
+    );
+  };
   return {
     operation,
     operations: () => db.all<OperationRow>("select * from operations order by begun_ms desc, operation_id"),
@@ -42,7 +54,7 @@ export function createBackupStore(db: AccountDatabase) {
       db.transaction(() => {
         db.run(
           `insert into operations(operation_id, kind, at, begun_ms) values(?, ?, 'running', ?)
-           on conflict(operation_id) do update set at = 'running'`,
+           on conflict(operation_id) do update set at = 'running', failure = null`,
           operationId,
           kind,
           nowMs,
@@ -53,32 +65,19 @@ export function createBackupStore(db: AccountDatabase) {
         );
       });
     },
-    set: (operationId: string, values: Partial<Pick<OperationRow, "at" | "version" | "total" | "whole">>) => {
+    set: (
+      operationId: string,
+      values: Partial<Pick<OperationRow, "at" | "version" | "total" | "whole" | "failure">>,
+    ) => {
       for (const [name, value] of Object.entries(values))
         db.run(`update operations set ${name} = ? where operation_id = ?`, value, operationId);
     },
     /** After a kill nothing runs, whatever the rows say. */
     interruptAll: () => db.run("update operations set at = 'interrupted' where at = 'running'"),
-    count: (operationId: string, counts: Counts) => {
-      db.run(
-        "update operations set imported = ?, already_had = ?, failed = ?, took_ms = ? where operation_id = ?",
-        counts.imported,
-        counts.already_had,
-        counts.failed,
-        counts.took_ms,
-        operationId,
-      );
-    },
+    count,
     checkpoint: (operationId: string, { counts, kept, finishedRooms, failed }: Checkpoint) => {
       db.transaction(() => {
-        db.run(
-          "update operations set imported = ?, already_had = ?, failed = ?, took_ms = ? where operation_id = ?",
-          counts.imported,
-          counts.already_had,
-          counts.failed,
-          counts.took_ms,
-          operationId,
-        );
+        count(operationId, counts);
         for (const key of kept)
           db.run(
             "insert or ignore into restore_kept(operation_id, room_id, session_id) values(?, ?, ?)",

@@ -14,6 +14,8 @@ export type CryptoDatabase = {
   forgetFailures: () => void;
   /** A whole store, read in pieces: see CryptoStore.inPieces. */
   inPieces: <T>(store: string, records: number, read: () => Promise<T>) => AsyncIterable<T>;
+  /** Rooms of which a key is in no backup, as the store itself has it. */
+  roomsNotBackedUp: () => string[];
   close: () => Promise<void>;
 };
 
@@ -55,6 +57,7 @@ export function openCryptoDatabase(folder: string, key: Uint8Array, check: boole
       forgiven = store.failures();
     },
     inPieces: (name, records, read) => store.inPieces(name, records, read),
+    roomsNotBackedUp: () => store.firstPartsIn("inbound_group_sessions3", "backup"),
     close: async () => {
       clearInterval(timer);
       await snapshot;

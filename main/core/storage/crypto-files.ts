@@ -10,12 +10,21 @@ const parts = [".snapshot.db", ".db-shm", ".db-wal", ".db"];
  * Killed anywhere within, the same call goes on; on the disk when it returns.
  */
 export function moveCryptoAside(folder: string, deviceId: string): void {
-  const name = `crypto.${createHash("sha256").update(deviceId).digest("hex").slice(0, 16)}`;
+  moveAside(folder, "crypto", deviceId);
+}
+
+/** The same for an account.db that is damaged. */
+export function moveAccountAside(folder: string, deviceId: string): void {
+  moveAside(folder, "account", deviceId);
+}
+
+function moveAside(folder: string, file: "crypto" | "account", deviceId: string): void {
+  const name = `${file}.${createHash("sha256").update(deviceId).digest("hex").slice(0, 16)}`;
   let aside = name;
   // a set that is whole already has its database, since that comes last
   for (let number = 2; existsSync(path.join(folder, `${aside}.db`)); number++) aside = `${name}.${number}`;
   for (const part of parts) {
-    const from = path.join(folder, `crypto${part}`);
+    const from = path.join(folder, file + part);
     if (existsSync(from)) renameSync(from, path.join(folder, aside + part));
   }
   syncFolder(folder);

@@ -72,8 +72,7 @@ function openRaw(file: string, key: Uint8Array): Database.Database {
   if (key.length !== 32) throw new CoreError("unexpected", { message: "A database key has 32 bytes." });
   const db = new Database(file);
   try {
-    db.pragma("cipher='aegis'");
-    db.pragma(`key='raw:${Buffer.from(key).toString("hex")}'`);
+    applyAccountKey(db, key);
     db.pragma("journal_mode=wal");
     db.pragma("synchronous=normal");
     db.pragma("foreign_keys=on");
@@ -86,6 +85,12 @@ function openRaw(file: string, key: Uint8Array): Database.Database {
     db.close();
     throw error;
   }
+}
+
+/** Cipher and raw key on a fresh connection. */
+export function applyAccountKey(db: Database.Database, key: Uint8Array): void {
+  db.pragma("cipher='aegis'");
+  db.pragma(`key='raw:${Buffer.from(key).toString("hex")}'`);
 }
 
 function assertIntegrity(db: Database.Database): void {

@@ -2,6 +2,7 @@ import { isObject, type Json } from "../json.ts";
 import type { AccountDatabase } from "./database.ts";
 
 export type PlanKind = "set-up" | "reset";
+export type RecoveryNote = "set-up" | "reset" | "recover" | "drill" | "repair" | "seen";
 export type IdentityStore = ReturnType<typeof createIdentityStore>;
 
 /** The identity's journal: what is being made, what a reset replaced, what the server was last seen to have. */
@@ -53,6 +54,18 @@ export function createIdentityStore(db: AccountDatabase) {
       const content = row === undefined ? undefined : (JSON.parse(row.content) as unknown);
       return row !== undefined && isObject(content) ? { atMs: row.at_ms, content } : undefined;
     },
+    /** One line more on what became of the way back. `seen`: it was there, and nothing is known of before. */
+    noteRecovery: (kind: RecoveryNote, ok: boolean, nowMs: number) =>
+      db.run("insert into recovery_log(at_ms, kind, ok) values(?, ?, ?)", nowMs, kind, ok ? 1 : 0),
+    lastDrill: (): { atMs: number; ok: boolean } | undefined => {
+      const row = db.get<{ at_ms: number; ok: number }>(
+        "select at_ms, ok from recovery_log where kind = 'drill' order by number desc limit 1",
+      );
+      return row === undefined ? undefined : { atMs: row.at_ms, ok: row.ok === 1 };
+    },
+    /** When the way back was last known to work, or was first seen. */
+    lastGoodMs: (): number | undefined =>
+      db.get<{ at_ms: number }>("select at_ms from recovery_log where ok = 1 order by number desc limit 1")?.at_ms,
     setCheck: (content: object, nowMs: number) => {
       db.run(
         `insert into identity_check(one, at_ms, content) values(1, ?, ?)

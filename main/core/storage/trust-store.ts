@@ -96,6 +96,10 @@ export function createTrustStore(db: AccountDatabase) {
       );
     },
 
+    clearSendTo: (roomId: string) => {
+      db.run("delete from send_to where room_id = ?", roomId);
+    },
+
     /** Asked once a device and message, so from memory. */
     isBlocked: (userId: string, deviceId: string): boolean => blocked().has(nameOf(userId, deviceId)),
     /** False where nothing changed. */

@@ -9,19 +9,22 @@ type Parts = {
   http: Http;
   loop: { syncNow: (timeoutMs: number | undefined) => Promise<number> };
   crypto: () => Promise<Crypto>;
+  /** Those of which a key is in no backup. */
+  roomsNotBackedUp: () => string[];
 };
 type Internal = {
-  "account.atRisk": () => Promise<{ unbackedUp: number; total: number }>;
+  "account.atRisk": () => Promise<{ unbackedUp: number; total: number; conversations: number }>;
   "account.endSession": () => Promise<Record<string, never>>;
 };
 
-export function createAccountHandlers({ http, loop, crypto }: Parts): Handlers<Names> & Internal {
+export function createAccountHandlers({ http, loop, crypto, roomsNotBackedUp }: Parts): Handlers<Names> & Internal {
   return {
     "account.sync": async ({ timeoutMs }) => ({ at: await loop.syncNow(timeoutMs) }),
 
     "account.atRisk": async () => {
       const counts = await (await crypto()).sessionCount();
-      return { unbackedUp: counts.total - counts.backedUp, total: counts.total };
+      const unbackedUp = counts.total - counts.backedUp;
+      return { unbackedUp, total: counts.total, conversations: unbackedUp === 0 ? 0 : roomsNotBackedUp().length };
     },
 
     "account.endSession": async () => {

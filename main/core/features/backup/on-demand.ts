@@ -29,11 +29,20 @@ export function createOnDemand({ http, crypto, nowMs }: Parts, asked: (keys: Roo
   let timer: NodeJS.Timeout | undefined;
   const nameOf = ({ roomId, sessionId }: RoomKey) => `${roomId} ${sessionId}`;
 
+  /** Behind all others: a key that the server has nothing but errors for holds up none of them. */
+  const toTheEnd = (key: RoomKey): void => {
+    const others = [...waiting].filter(([name]) => name !== nameOf(key));
+    waiting.clear();
+    for (const [name, one] of [[nameOf(key), key] as const, ...others]) waiting.set(name, one);
+  };
+
   const look = async (core: Crypto, key: RoomKey, version: string, privateKey: string): Promise<void> => {
     const path = `/_matrix/client/v3/room_keys/keys/${encodeURIComponent(key.roomId)}/${encodeURIComponent(key.sessionId)}`;
     const answer = await http.request("GET", path, { query: { version } }).catch((error: unknown) => {
-      if (asCoreError(error).code === "not-found") return undefined;
-      throw error;
+      const known = asCoreError(error);
+      // what the server refuses of this key is no reason to ask again; that it knows us no more is none of the key's
+      if (known.retryable || known.code === "not-signed-in") throw error;
+      return undefined;
     });
     const data = object(object(answer)?.["session_data"]);
     const opened =
@@ -58,7 +67,10 @@ export function createOnDemand({ http, crypto, nowMs }: Parts, asked: (keys: Roo
       // the newest wish first: it is what is on the screen
       const key = [...waiting.values()].at(-1);
       if (key === undefined) return;
-      await look(core, key, held.version, held.key);
+      await look(core, key, held.version, held.key).catch((error: unknown) => {
+        toTheEnd(key);
+        throw error;
+      });
       waiting.delete(nameOf(key));
       waitMs = firstWaitMs;
       asked([key]);

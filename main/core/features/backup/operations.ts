@@ -1,7 +1,12 @@
+import type { Failure } from "../../../../preload/contract/define.ts";
 import type { BackupProgress, Operation, Restored } from "../../../../preload/contract/backup.ts";
-import { asCoreError, CoreError } from "../../errors.ts";
+import { asCoreError, CoreError, toFailure } from "../../errors.ts";
 import { log } from "../../log.ts";
 import type { BackupStore, OperationRow } from "../../storage/backup-store.ts";
+
+/** As it was written by the run that met it. */
+const failureOf = ({ failure }: OperationRow): Pick<Operation, "failure"> =>
+  failure === null ? {} : { failure: JSON.parse(failure) as Failure };
 
 type Work<T> = (row: OperationRow, signal: AbortSignal) => Promise<T>;
 type Running = { kind: Operation["kind"]; promise: Promise<unknown>; controller: AbortController };
@@ -18,6 +23,7 @@ export type Operations = ReturnType<typeof createOperations>;
 export function createOperations({ store, nowMs }: { store: BackupStore; nowMs: () => number }) {
   const running = new Map<string, Running>();
   const latest = new Map<string, BackupProgress>();
+  let stopping = false;
   // nothing of an earlier run still runs
   store.interruptAll();
 
@@ -39,8 +45,14 @@ export function createOperations({ store, nowMs }: { store: BackupStore; nowMs: 
       .catch((error: unknown) => {
         const known = controller.signal.aborted ? new CoreError("cancelled", { cause: error }) : asCoreError(error);
         if (known.code === "unexpected") log.error(`a ${kind} failed`, error);
-        if (passing.has(known.code)) store.set(operationId, { at: "interrupted" });
-        else store.end(operationId, "failed");
+        try {
+          // the app's own end is nobody's wish and no failure: it goes on at the next start
+          store.set(operationId, { failure: stopping ? null : JSON.stringify(toFailure(known)) });
+          if (passing.has(known.code)) store.set(operationId, { at: "interrupted" });
+          else store.end(operationId, "failed");
+        } catch (unwritten) {
+          log.warn(`the end of a ${kind} was not written down: ${asCoreError(unwritten).code}`);
+        }
         throw known;
       })
       .finally(() => {
@@ -69,9 +81,11 @@ export function createOperations({ store, nowMs }: { store: BackupStore; nowMs: 
       store.operations().map((row) => ({
         operationId: row.operation_id,
         kind: row.kind,
-        at: row.at,
+        // where the disk is full, the row could not be told that it ended
+        at: row.at === "running" && !running.has(row.operation_id) ? "interrupted" : row.at,
         done: latest.get(row.operation_id)?.done ?? row.imported + row.already_had + row.failed,
         total: latest.get(row.operation_id)?.total ?? row.total,
+        ...failureOf(row),
       })),
     find: (operationId: string) => store.operation(operationId),
     restored: (row: OperationRow): Restored => ({
@@ -82,6 +96,7 @@ export function createOperations({ store, nowMs }: { store: BackupStore; nowMs: 
       tookMs: row.took_ms,
     }),
     stop: async (): Promise<void> => {
+      stopping = true;
       for (const one of running.values()) one.controller.abort();
       await Promise.allSettled([...running.values()].map((one) => one.promise));
     },

@@ -36,8 +36,7 @@ export async function recoverHistory(
   const crypto = await parts.crypto();
   const versions = createBackupVersions(crypto);
   const backup = await versions.find();
-  if (backup === undefined)
-    throw new CoreError("not-found", { message: "This account has no backup.", details: { kind: "backup" } });
+  if (backup === undefined) throw operation.version === null ? none() : deleted();
   if (backup.publicKey === undefined)
     throw new CoreError("unsupported", { message: "This backup is of an unknown kind." });
   if (operation.version !== null && operation.version !== backup.version) throw replaced();
@@ -64,11 +63,16 @@ export async function recoverHistory(
         // crypto may have been opened anew since
         importKeys: async (version, keys) => importBackedUp(await parts.crypto(), version, keys),
         progress: parts.progress,
+        isThere: async (version) => (await versions.find())?.version === version,
       },
       { operation, version: backup.version, count: backup.count, decryptor, signal },
     );
   } catch (error) {
-    if (!signal.aborted && (await versions.find().catch(() => backup))?.version !== backup.version) throw replaced();
+    if (!signal.aborted) {
+      const now = await versions.find().catch(() => backup);
+      if (now === undefined) throw deleted();
+      if (now.version !== backup.version) throw replaced();
+    }
     throw error;
   } finally {
     signal.removeEventListener("abort", close);
@@ -76,6 +80,9 @@ export async function recoverHistory(
   }
 }
 
+const none = () => new CoreError("not-found", { message: "This account has no backup.", details: { kind: "backup" } });
+const deleted = () =>
+  new CoreError("not-found", { message: "The backup was deleted from the server.", details: { kind: "backup" } });
 /** Another backup is there now: what is left of this one cannot be had, and whoever wants the other begins anew. */
 const replaced = () =>
   new CoreError("conflict", { message: "The backup was replaced by another.", details: { kind: "version-replaced" } });

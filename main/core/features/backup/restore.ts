@@ -1,22 +1,24 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { BackupProgress, Restored } from "../../../../preload/contract/backup.ts";
-import { asCoreError, CoreError } from "../../errors.ts";
-import { log } from "../../log.ts";
+import { asCoreError } from "../../errors.ts";
 import type { FromBackup } from "../../matrix/backed-up-key.ts";
 import type { Decryptor } from "../../matrix/backup-decrypt.ts";
 import type { Fetched } from "../../matrix/backup-fetch.ts";
-import type { ImportResult } from "../../matrix/backup-import.ts";
+import type { Imported } from "../../matrix/backup-import.ts";
 import type { BackupStore, Checkpoint, OperationRow } from "../../storage/backup-store.ts";
 import { createChannel } from "./channel.ts";
 import { createPace } from "./pace.ts";
+import { retrying } from "./retrying.ts";
 
+type Key = Extract<FromBackup, { ok: true }>;
 export type RestoreParts = {
   store: BackupStore;
   nowMs: () => number;
   /** Rooms that are known here, those on screen first; asked again before each, so that one that was opened meanwhile is next. */
   rooms: () => string[];
   fetch: (version: string, roomId: string | undefined, signal: AbortSignal) => AsyncIterable<Fetched[]>;
-  importKeys: (version: string, keys: Extract<FromBackup, { ok: true }>[]) => Promise<ImportResult>;
+  importKeys: (version: string, keys: Key[]) => Promise<Imported<Key>>;
+  /** Whether the server still has the version; throws where it cannot be asked. Tells one room's trouble from that of all. */
+  isThere: (version: string) => Promise<boolean>;
   progress: (progress: BackupProgress) => void;
 };
 export type RestoreRun = {
@@ -33,7 +35,6 @@ const chunkSize = 200;
 /** More brings nothing, since the server is the same. */
 const fetchesAtOnce = 4;
 const tellEveryMs = 250;
-const triesOfOneRoom = 5;
 
 type Piece = { sessions: Fetched[]; finished?: string };
 type Chunk = { sessions: Fetched[]; finished: string[] };
@@ -56,6 +57,7 @@ export async function runRestore(parts: RestoreParts, run: RestoreRun): Promise<
   const pace = createPace(nowMs);
   pace.at(done());
   let toldMs = 0;
+  let hasTold = false;
   const tell = (force = false) => {
     if (!force && nowMs() - toldMs < tellEveryMs && nowMs() >= toldMs) return;
     toldMs = nowMs();
@@ -75,14 +77,16 @@ export async function runRestore(parts: RestoreParts, run: RestoreRun): Promise<
   store.set(operationId, { version: run.version, total: Math.max(run.count, done()) });
   tell(true);
 
-  const checkpoint = (chunk: Chunk, keys: FromBackup[], result: ImportResult) => {
+  const checkpoint = (chunk: Chunk, keys: FromBackup[], result: Imported<Key>) => {
     const failed: Checkpoint["failed"] = [
       ...keys.flatMap((key) => (key.ok ? [] : [{ roomId: key.roomId, sessionId: key.sessionId, reason: key.reason }])),
-      ...result.refused.map((key) => ({ ...key, reason: "not-importable" })),
+      ...result.refused.map(({ roomId, sessionId }) => ({ roomId, sessionId, reason: "not-importable" })),
     ];
     state.imported += result.imported;
     state.already_had += result.alreadyHad;
     state.failed += failed.length;
+    const isFirst = !hasTold;
+    hasTold = true;
     const finished = new Set(chunk.finished);
     store.checkpoint(operationId, {
       counts: { ...state, took_ms: Math.max(0, nowMs() - begunMs) },
@@ -90,15 +94,26 @@ export async function runRestore(parts: RestoreParts, run: RestoreRun): Promise<
       finishedRooms: chunk.finished,
       failed,
     });
-    tell();
+    // that something comes at all is told at once
+    tell(isFirst);
   };
 
   /** Decrypts some chunks ahead, imports in order, one checkpoint each. */
   const consume = async (pieces: () => Promise<Chunk | undefined>) => {
     const ahead: { chunk: Chunk; keys: Promise<FromBackup[]> }[] = [];
+    let piece: Promise<{ chunk: Chunk | undefined }> | undefined;
     for (let more = true; more || ahead.length > 0;) {
       while (more && ahead.length < run.decryptor.width) {
-        const chunk = await pieces();
+        piece ??= pieces().then((chunk) => ({ chunk }));
+        // what is decrypted is not held up by a server that lets us wait for more
+        const ready = ahead[0]?.keys.then(
+          () => undefined,
+          () => undefined,
+        );
+        const come = ready === undefined ? await piece : await Promise.race([piece, ready]);
+        if (come === undefined) break;
+        piece = undefined;
+        const { chunk } = come;
         if (chunk === undefined) {
           more = false;
           break;
@@ -122,8 +137,8 @@ export async function runRestore(parts: RestoreParts, run: RestoreRun): Promise<
   };
 
   if (run.operation.whole === 0) {
-    await restoreRooms(parts, run, consume);
-    if (done() < run.count) await fetchWhole(parts, run);
+    const { refused } = await restoreRooms(parts, run, consume);
+    if (refused > 0 || done() < run.count) await fetchWhole(parts, run);
   }
   if (store.operation(operationId)?.whole === 1) await consume(wholeChunks(parts, operationId));
 
@@ -141,13 +156,18 @@ export async function runRestore(parts: RestoreParts, run: RestoreRun): Promise<
   };
 }
 
-/** Fetches rooms a few at once, each again from its start where the network failed; what was imported of it is left out. */
+/**
+ * Fetches rooms a few at once, each again from its start where the network failed; what was imported of it is left out. A room that
+ * the server refuses while it answers otherwise stops no other: what it holds may come with the download of all.
+ */
 async function restoreRooms(
   parts: RestoreParts,
   run: RestoreRun,
   consume: (pieces: () => Promise<Chunk | undefined>) => Promise<void>,
-): Promise<void> {
+): Promise<{ refused: number }> {
   const { store } = parts;
+  const isThere = () => parts.isThere(run.version);
+  let refused = 0;
   const operationId = run.operation.operation_id;
   const finished = store.finishedRooms(operationId);
   const begun = new Set<string>();
@@ -159,16 +179,16 @@ async function restoreRooms(
     for (let roomId = next(); roomId !== undefined && !signal.aborted; roomId = next()) {
       begun.add(roomId);
       const kept = store.kept(operationId, roomId);
-      await retrying(signal, async (progressed) => {
+      const outcome = await retrying({ isThere, signal }, async (progressed) => {
         for await (const sessions of parts.fetch(run.version, roomId, signal)) {
-          const fresh = sessions.filter((session) => !kept.has(session.sessionId));
-          for (const session of fresh) kept.add(session.sessionId);
+          const fresh = sessions.filter(({ sessionId }) => !kept.has(sessionId) && kept.add(sessionId));
           if (fresh.length === 0) continue;
           progressed();
           await channel.put({ sessions: fresh });
         }
       });
-      await channel.put({ sessions: [], finished: roomId });
+      if (outcome === "done") await channel.put({ sessions: [], finished: roomId });
+      else refused++;
     }
   };
   const fetching = Promise.all(Array.from({ length: fetchesAtOnce }, fetchRooms)).then(
@@ -187,6 +207,7 @@ async function restoreRooms(
     channel.close();
     await fetching;
   }
+  return { refused };
 }
 
 /** Chunks of at most `chunkSize`, sooner where nothing more is waiting: the first room shows at once. */
@@ -225,16 +246,23 @@ async function fetchWhole(parts: RestoreParts, run: RestoreRun): Promise<void> {
   const { store } = parts;
   const operationId = run.operation.operation_id;
   const finished = store.finishedRooms(operationId);
-  await retrying(run.signal, async (progressed) => {
+  const isThere = () => parts.isThere(run.version);
+  let furthest = 0;
+  const outcome = await retrying({ isThere, signal: run.signal }, async (progressed) => {
+    let came = 0;
     store.clearSessions(operationId);
     for await (const sessions of parts.fetch(run.version, undefined, run.signal)) {
       store.addSessions(
         operationId,
         sessions.filter((session) => !finished.has(session.roomId)),
       );
+      // each try begins at the beginning: nothing is won before it is past the last one's end
+      if ((came += sessions.length) <= furthest) continue;
+      furthest = came;
       progressed();
     }
   });
+  if (outcome !== "done") throw outcome.refusedWith;
   store.set(operationId, { whole: 1 });
 }
 
@@ -242,6 +270,8 @@ async function fetchWhole(parts: RestoreParts, run: RestoreRun): Promise<void> {
 function wholeChunks({ store }: RestoreParts, operationId: string): () => Promise<Chunk | undefined> {
   const rooms = store.sessionRooms(operationId);
   let after = 0;
+  // of an earlier run: this one does not come back to what it had
+  let kept: Set<string> | undefined;
   return () => {
     const chunk: Chunk = { sessions: [], finished: [] };
     while (chunk.sessions.length < chunkSize) {
@@ -249,7 +279,7 @@ function wholeChunks({ store }: RestoreParts, operationId: string): () => Promis
       if (roomId === undefined) break;
       const wanted = chunkSize - chunk.sessions.length;
       const rows = store.sessionsOf(operationId, roomId, after, wanted);
-      const kept = store.kept(operationId, roomId);
+      kept ??= store.kept(operationId, roomId);
       for (const row of rows)
         if (!kept.has(row.session_id)) chunk.sessions.push({ roomId, sessionId: row.session_id, data: row.data });
       after = rows.at(-1)?.number ?? after;
@@ -257,35 +287,8 @@ function wholeChunks({ store }: RestoreParts, operationId: string): () => Promis
       chunk.finished.push(roomId);
       rooms.shift();
       after = 0;
+      kept = undefined;
     }
     return Promise.resolve(chunk.sessions.length + chunk.finished.length === 0 ? undefined : chunk);
   };
-}
-
-/**
- * Goes on trying while the network is away or the server asks to wait. A server that answers, and breaks off at the same place
- * again and again, is given up after some tries without anything new.
- */
-async function retrying(signal: AbortSignal, work: (progressed: () => void) => Promise<void>): Promise<void> {
-  let waitMs = 500;
-  for (let broken = 0; ;) {
-    try {
-      await work(() => {
-        broken = 0;
-        waitMs = 500;
-      });
-      return;
-    } catch (error) {
-      signal.throwIfAborted();
-      const known = asCoreError(error);
-      const brokeOff = (known.details as { kind?: string } | undefined)?.kind === "bad-answer";
-      if (!known.retryable && !brokeOff) throw error;
-      if (brokeOff && ++broken >= triesOfOneRoom) throw error;
-      log.info(`a restore waits: ${known.code}`);
-      await sleep(known.retryAfterMs ?? waitMs, undefined, { signal }).catch(() => {
-        throw new CoreError("cancelled");
-      });
-      waitMs = Math.min(waitMs * 2, 30_000);
-    }
-  }
 }

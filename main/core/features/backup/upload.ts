@@ -17,6 +17,10 @@ type Found = { at: "off" } | { at: "on" | "not-trusted" | "key-missing" | "wrong
 const gatherMs = 300;
 const firstWaitMs = 2000;
 const longestWaitMs = 5 * 60_000;
+/** Counting what is backed up takes longer the more keys there are, some milliseconds for ten thousand: not after each request. */
+const tellEveryMs = 500;
+/** Another client may have made a backup and told nobody: looked for anew, where there was none to use, when there are new keys. */
+const lookAgainMs = 10 * 60_000;
 
 /**
  * Keeps the backup up to date: finds which version is there and whether to believe it, uploads what is not in it, waits where the
@@ -31,6 +35,7 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
   let running: Promise<void> | undefined;
   let waitMs = firstWaitMs;
   let check = true;
+  let lookedMs = -Infinity;
   let pace = createPace(nowMs);
 
   const status = async (): Promise<BackupStatus> => {
@@ -68,6 +73,7 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
     const versions = createBackupVersions(core);
     const backup = await versions.find();
     check = false;
+    lookedMs = performance.now();
     found = await judge(versions, backup);
   };
   const judge = async (
@@ -98,11 +104,13 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
 
   const run = async (): Promise<void> => {
     const core = await crypto();
-    if (check || found === undefined) await look(core);
+    const isInUse = found?.at === "on" || found?.at === "key-missing";
+    if (check || (!isInUse && performance.now() - lookedMs > lookAgainMs)) await look(core);
     if (found?.at !== "on" && found?.at !== "key-missing") {
       await tell();
       return;
     }
+    let toldMs = -Infinity;
     for (let first = true; !stopped; first = false) {
       const sent = await uploadNextKeys(core);
       failure = undefined;
@@ -112,8 +120,9 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
         uploading = true;
         pace = createPace(nowMs);
       }
-      const { backedUp } = await core.sessionCount();
-      pace.at(backedUp);
+      if (performance.now() - toldMs < tellEveryMs) continue;
+      toldMs = performance.now();
+      pace.at((await core.sessionCount()).backedUp);
       await tell();
     }
   };

@@ -5,15 +5,25 @@ import { log } from "../../log.ts";
 import type { Crypto } from "../../matrix/crypto.ts";
 import type { Http } from "../../matrix/http.ts";
 import { createSecretStorage, defaultKeyType, secretNames } from "../../matrix/secret-storage.ts";
-import type { IdentityStore } from "../../storage/identity-store.ts";
+import type { IdentityStore, RecoveryNote } from "../../storage/identity-store.ts";
+import type { RescuedSecretsStore } from "../../storage/rescued-secrets.ts";
 import { checkRecovery } from "./check-recovery.ts";
 import type { OwnAccount } from "./own-account.ts";
-import { recover, wayOf } from "./recover.ts";
+import { recover, useRescued, wayOf } from "./recover.ts";
+import { practiceOf } from "./practice.ts";
+import { repair } from "./repair.ts";
 import { reset } from "./reset.ts";
 import { setUp } from "./set-up.ts";
 import { createStatus } from "./status.ts";
 
-type Names = "trust.setUp" | "trust.recover" | "trust.status" | "trust.reset" | "trust.checkRecovery";
+type Names =
+  | "trust.setUp"
+  | "trust.recover"
+  | "trust.status"
+  | "trust.reset"
+  | "trust.repair"
+  | "trust.practice"
+  | "trust.checkRecovery";
 type Parts = {
   me: string;
   http: Http;
@@ -23,6 +33,8 @@ type Parts = {
   nowMs: () => number;
   /** The account's backup, or this device's key of it, may be another one now. */
   backupChanged: () => void;
+  /** What the device before left, whose store was damaged. */
+  rescued: RescuedSecretsStore;
   /** Encrypted rooms, the latest first: where a sample of the backup is taken from. */
   encryptedRooms: () => string[];
 };
@@ -78,6 +90,20 @@ export function createIdentityHandlers(parts: Parts): { handlers: Handlers<Names
       log.info(`a received secret waits: ${toFailure(error).code}`);
     }
   };
+  let rescuedWait = parts.rescued.names().length > 0;
+  /** They are the account's or nobody's: once the server was asked, they are not kept twice. */
+  const takeRescued = async (): Promise<void> => {
+    if (!rescuedWait) return;
+    rescuedWait = false;
+    try {
+      const taken = await inTurn((own) => useRescued(own, parts.rescued.all()));
+      parts.rescued.clear();
+      log.info(taken ? "this device took up what was rescued" : "what was rescued is no longer the account's");
+    } catch (error) {
+      rescuedWait = true;
+      log.info(`what was rescued waits: ${toFailure(error).code}`);
+    }
+  };
   /** One at a time: two set-ups at once would each make an identity. */
   const inTurn = <T>(work: (account: OwnAccount) => Promise<T>): Promise<T> => {
     const run = async () => {
@@ -104,20 +130,44 @@ export function createIdentityHandlers(parts: Parts): { handlers: Handlers<Names
     changed();
   };
 
+  const noted = <T>(kind: RecoveryNote, answer: T): T => {
+    store.noteRecovery(kind, true, nowMs());
+    return answer;
+  };
+
   const handlers: Handlers<Names> = {
     "trust.setUp": (input) =>
       inTurn(async (own) => {
         const again = store.plan()?.done === true && forget !== undefined;
         if (again) store.dropPlan();
-        return answered(await setUp(own, store, input, nowMs));
+        return answered(noted("set-up", await setUp(own, store, input, nowMs)));
       }),
-    "trust.reset": ({ password }) => inTurn(async (own) => answered(await reset(own, store, password, nowMs))),
+    "trust.reset": ({ password }) =>
+      inTurn(async (own) => answered(noted("reset", await reset(own, store, password, nowMs)))),
     "trust.recover": (input) => {
       const way = wayOf(input);
-      return inTurn((own) => recover(own, store, way, nowMs));
+      return inTurn(async (own) => noted("recover", await recover(own, store, way, nowMs)));
+    },
+    "trust.repair": (input) => {
+      const way = input.recoveryKey === undefined && input.passphrase === undefined ? undefined : wayOf(input);
+      return inTurn(async (own) => {
+        const done = await repair(own, way);
+        store.noteRecovery("repair", way !== undefined && done.left.length === 0, nowMs());
+        return done;
+      });
     },
     "trust.status": async () => await status.read(await account()),
-    "trust.checkRecovery": async (input) => await checkRecovery(await account(), wayOf(input), parts.encryptedRooms()),
+    "trust.practice": async () => {
+      const { recovery } = await status.read(await account());
+      if (recovery === "ready" && store.lastGoodMs() === undefined) store.noteRecovery("seen", true, nowMs());
+      return practiceOf(store.lastDrill(), recovery === "ready" ? store.lastGoodMs() : undefined, nowMs());
+    },
+    "trust.checkRecovery": async (input) => {
+      const drilled = await checkRecovery(await account(), wayOf(input), parts.encryptedRooms());
+      store.noteRecovery("drill", drilled.ok, nowMs());
+      emit("trust.changed", { own: true });
+      return drilled;
+    },
   };
 
   return {
@@ -138,6 +188,7 @@ export function createIdentityHandlers(parts: Parts): { handlers: Handlers<Names
       },
       synced: (applied) => {
         void takeSecrets();
+        void takeRescued();
         if (
           [...applied.accountData].some((type) => accountDataOfOurs.has(type) || type.startsWith("m.secret_storage."))
         )

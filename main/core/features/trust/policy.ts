@@ -34,14 +34,15 @@ export function createPolicy({ me, store, rooms, nowMs }: Parts) {
       };
     },
     /** A stricter choice takes hold at the next message, and voids what was encrypted ahead. */
-    choose: (sendTo: SendTo, roomId?: string): void => {
+    choose: (sendTo: SendTo | null, roomId?: string): void => {
       if (roomId !== undefined && rooms.room(roomId) === undefined)
         throw new CoreError("not-found", { message: "No such room." });
       const before = chosen(roomId);
       store.transaction(() => {
-        store.setSendTo(roomId ?? "", sendTo);
-        store.append(nowMs(), "policy", me, roomId === undefined ? sendTo : `${sendTo} ${roomId}`);
-        if (strictness[sendTo] <= strictness[before]) return;
+        if (sendTo === null) store.clearSendTo(roomId ?? "");
+        else store.setSendTo(roomId ?? "", sendTo);
+        store.append(nowMs(), "policy", me, [sendTo ?? "as-everywhere", roomId ?? []].flat().join(" "));
+        if (strictness[chosen(roomId)] <= strictness[before]) return;
         if (roomId === undefined) store.rotateRooms();
         else store.rotateRoom(roomId);
       });

@@ -49,24 +49,49 @@ export async function recover(
   way: Way,
   nowMs: () => number,
 ): Promise<{ missing: Secret[] }> {
-  const { crypto, identity, backup } = account;
-  const storageKey = await account.storage.unlock(way);
-  const opened = await openSecrets(account, storageKey);
+  const { identity } = account;
+  await useSecrets(account, await openSecrets(account, await account.storage.unlock(way)));
+  await dropLostPlan(store, (await identity.onServer()).keys.master, nowMs());
+  const missing = await missingHere(account);
+  if (missing.length > 0) await identity.askOthers();
+  return { missing };
+}
+
+/** This device takes them up, and vouches for itself where they let it; each is checked against its public half once more. */
+export async function useSecrets(
+  { crypto, identity, backup, ...rest }: OwnAccount,
+  secrets: { seeds: Partial<Seeds>; backup: string | undefined },
+): Promise<void> {
   if ((await identity.onServer()).device === "missing") {
     await crypto.processOutgoing();
     await crypto.ensureDeviceKeys();
   }
   await identity.learn();
-  await identity.adopt(opened.seeds);
+  await identity.adopt(secrets.seeds);
   const here = await identity.here();
   // without the master key nothing says that the other keys are the account's own: no device is signed on a server's word
-  if (here.at !== "none" && here.identityVerified && here.secrets.selfSigning) await signThisDevice(account);
+  if (here.at !== "none" && here.identityVerified && here.secrets.selfSigning)
+    await signThisDevice({ crypto, identity, backup, ...rest });
   const version = await backup.find();
-  if (opened.backup !== undefined && version !== undefined) await backup.use(version, opened.backup);
-  await dropLostPlan(store, (await identity.onServer()).keys.master, nowMs());
-  const missing = await missingHere(account);
-  if (missing.length > 0) await identity.askOthers();
-  return { missing };
+  if (secrets.backup !== undefined && version !== undefined) await backup.use(version, secrets.backup);
+}
+
+/**
+ * What was rescued of the device before, whose store was damaged, as far as it is still the account's. Throws where the server cannot
+ * be asked; false where there is no identity there that could be taken up.
+ */
+export async function useRescued(account: OwnAccount, rescued: Partial<Record<Secret, string>>): Promise<boolean> {
+  const { identity, backup } = account;
+  const [{ keys }, version] = await Promise.all([identity.onServer(), backup.find()]);
+  const seeds: Partial<Seeds> = {};
+  for (const name of identityKeys) {
+    const seed = rescued[name];
+    if (seed !== undefined && keys[name] !== undefined && publicHalf(seed) === keys[name]) seeds[name] = seed;
+  }
+  const fits = rescued.backup !== undefined && backup.publicHalf(rescued.backup) === version?.publicKey;
+  if (seeds.master === undefined) return false;
+  await useSecrets(account, { seeds, backup: fits ? rescued.backup : undefined });
+  return true;
 }
 
 export async function missingHere({ identity, backup }: OwnAccount): Promise<Secret[]> {

@@ -1,6 +1,7 @@
 import { identityKeys } from "../../matrix/identity-keys.ts";
 import type { IdentityStore } from "../../storage/identity-store.ts";
 import { alreadyThere, dropRefused, establish } from "./establish.ts";
+import { inspect } from "./inspect.ts";
 import type { OwnAccount } from "./own-account.ts";
 import {
   asksForSame,
@@ -18,8 +19,8 @@ type Input = { password?: string | undefined; recovery: Recovery };
 
 /**
  * Identity, secret storage and backup, or what is left of them after an interruption. An identity that is on the server and not of
- * this plan is never replaced: `conflict`. Where this device holds that identity whole and the account has no recovery, the
- * recovery alone is made.
+ * this plan is never replaced: `conflict`. Where this device holds that identity whole and the account's recovery is not there, or is
+ * not whole, the recovery alone is made.
  */
 export async function setUp(
   account: OwnAccount,
@@ -62,9 +63,15 @@ export async function setUp(
   return { recoveryKey: recoveryKeyOf(plan) };
 }
 
-async function lacksRecoveryOnly({ identity, storage }: OwnAccount): Promise<boolean> {
+/** This device holds all that a recovery is made of, and the one on the server is not there or does not open all of it. */
+async function lacksRecoveryOnly(account: OwnAccount): Promise<boolean> {
+  const { identity, backup } = account;
   await identity.learn();
   const here = await identity.here();
   if (here.at !== "verified" || !identityKeys.every((name) => here.secrets[name])) return false;
-  return (await storage.defaultKey()).at === "none";
+  const [held, version] = [await backup.held(), await backup.find()];
+  // a backup whose key is elsewhere is recovered, not covered by another
+  if (version !== undefined && version.publicKey !== held?.publicKey && (await backup.verify(version)).signedByIdentity)
+    return false;
+  return (await inspect(account)).recovery !== "ready";
 }

@@ -47,6 +47,8 @@ export interface CryptoStore extends CryptoStoreGlobals {
    * meanwhile. Nothing else may walk the store until it ends.
    */
   inPieces<T>(store: string, records: number, read: () => Promise<T>): AsyncIterable<T>;
+  /** Of the records that an index lists: the different first parts of their keys, up to U+001D, where Rust crypto joins a key's parts. */
+  firstPartsIn(store: string, index: string): string[];
   /** Which SQLite and which cipher, for logs and tests. */
   describe(): string;
   /** Ends running transactions without effect, moves the log into the file and closes it. */
@@ -87,6 +89,7 @@ export function openCryptoStore(options: SqlFileOptions): CryptoStore {
         after = through;
       }
     },
+    firstPartsIn: (store, index) => engine.storeNamed(store)?.firstParts(index) ?? [],
     failures: sqliteFailures,
     describe: () => sql.describe(),
     close: () => {

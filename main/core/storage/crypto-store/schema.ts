@@ -1,6 +1,7 @@
 import { idbError } from "./errors.ts";
 import type { IndexSchema, KeyPath } from "./key-path.ts";
 import { StoreSql } from "./store-sql.ts";
+import { decodeKey } from "./key-encoding.ts";
 import type { SqlFile } from "./sql-file.ts";
 
 /** An object store as this connection's SQLite knows it. */
@@ -22,6 +23,17 @@ export class StoreSchema {
 
   index(name: string): IndexSchema | undefined {
     return this.indexes.find((index) => index.name === name);
+  }
+
+  firstParts(indexName: string): string[] {
+    const index = this.index(indexName);
+    if (index === undefined) return [];
+    const rows = this.file.database
+      .prepare(
+        `SELECT DISTINCT substr(k, 1, instr(k || char(29), char(29)) - 1) AS part FROM store_${this.id} WHERE i${index.id} IS NOT NULL`,
+      )
+      .all() as { part: string }[];
+    return rows.map(({ part }) => decodeKey(part)).filter((key) => typeof key === "string");
   }
 
   refresh(): void {

@@ -5,6 +5,8 @@ import { verification } from "./0004-verification.ts";
 import { backup } from "./0005-backup.ts";
 import { historySharing } from "./0006-history-sharing.ts";
 import { salvage } from "./0007-salvage.ts";
+import { invites } from "./0008-invites.ts";
+import { recovery } from "./0009-recovery.ts";
 
 /** In order; step n brings a database from version n-1 to n. Never edited once released. */
 export const migrations: readonly string[] = [
@@ -13,7 +15,8 @@ export const migrations: readonly string[] = [
   trust,
   verification,
   backup,
-
   historySharing,
   salvage,
+  invites,
+  recovery,
 ];

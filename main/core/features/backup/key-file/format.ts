@@ -1,6 +1,7 @@
 import { pbkdf2 } from "node:crypto";
 import { promisify } from "node:util";
 import { CoreError } from "../../../errors.ts";
+import { leastRounds, mostRounds } from "../../../matrix/secret-cipher.ts";
 
 /** Source: client-server API, "Key exports". */
 export const header = "-----BEGIN MEGOLM SESSION DATA-----";
@@ -11,14 +12,6 @@ export const ivBytes = 16;
 export const macBytes = 32;
 /** version, salt, IV, rounds. */
 export const headBytes = 1 + saltBytes + ivBytes + 4;
-
-/**
- * RFC 8018, section 4.2, names 1,000 rounds as the least that is a key derivation; ten million are some six seconds here, and a file
- * that asks for more was made to keep somebody busy. Clients write 100,000 to 500,000.
- */
-export const leastRounds = 1000;
-export const mostRounds = 10_000_000;
-export const ownRounds = 500_000;
 
 export type FileFault =
   "not-a-key-file" | "truncated" | "damaged" | "unsupported-version" | "too-few-rounds" | "too-many-rounds";

@@ -1,9 +1,10 @@
 import { createCipheriv, createHmac, randomBytes } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
+import { open, readdir, rename, rm, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { asCoreError, CoreError } from "../../../errors.ts";
 import { Armour } from "./armour.ts";
-import { formatVersion, ivBytes, keysFrom, ownRounds, saltBytes } from "./format.ts";
+import { ownRounds } from "../../../matrix/secret-cipher.ts";
+import { formatVersion, ivBytes, keysFrom, saltBytes } from "./format.ts";
 
 type Input = {
   path: string;
@@ -20,13 +21,14 @@ type Input = {
  * on the disk. Whatever goes wrong leaves what was under that name as it was. Throws `not-found` (no such folder), `forbidden`, `disk-full`.
  */
 export async function writeKeyFile({ path: place, passphrase, sessions, signal, wrote, rounds = ownRounds }: Input) {
-  const partial = path.join(path.dirname(place), `.${path.basename(place)}.${randomBytes(6).toString("hex")}.part`);
+  const partial = path.join(path.dirname(place), partialName(path.basename(place)));
   const salt = randomBytes(saltBytes);
   const iv = randomBytes(ivBytes);
   // bit 63 stays clear: some implementations count in 64 bits (client-server API, "Key exports")
   iv[8] = (iv[8] ?? 0) & 0x7f;
   const keys = await keysFrom(passphrase, salt, rounds);
   signal.throwIfAborted();
+  await removeLeftovers(place);
   const file = await open(partial, "wx", 0o600).catch((cause: unknown) => {
     throw asFileError(cause);
   });
@@ -37,9 +39,9 @@ export async function writeKeyFile({ path: place, passphrase, sessions, signal, 
     const armour = new Armour();
     const put = async (clear: Buffer) => {
       hmac.update(clear);
-      await file.write(armour.write(clear));
+      await append(file, armour.write(clear));
     };
-    await file.write(armour.begin());
+    await append(file, armour.begin());
     const head = Buffer.concat([Buffer.from([formatVersion]), salt, iv, Buffer.alloc(4)]);
     head.writeUInt32BE(rounds, head.length - 4);
     await put(head);
@@ -52,8 +54,7 @@ export async function writeKeyFile({ path: place, passphrase, sessions, signal, 
       wrote(exported);
     }
     await put(cipher.update("]"));
-    await file.write(armour.write(hmac.digest()));
-    await file.write(armour.end());
+    await append(file, armour.write(hmac.digest()) + armour.end());
     await file.sync();
     const { size } = await file.stat();
     await file.close();
@@ -66,6 +67,22 @@ export async function writeKeyFile({ path: place, passphrase, sessions, signal, 
     signal.throwIfAborted();
     throw asFileError(cause);
   }
+}
+
+const partialName = (name: string) => `.${name}.${randomBytes(6).toString("hex")}.part`;
+/** Half-written files of runs that were killed: nobody else would ever take them away. */
+async function removeLeftovers(place: string): Promise<void> {
+  const { dir, base } = path.parse(place);
+  const names = await readdir(dir).catch(() => []); // what is wrong with the folder is told by the writing
+  for (const name of names)
+    if (name.startsWith(`.${base}.`) && /^[0-9a-f]{12}\.part$/.test(name.slice(base.length + 2)))
+      await rm(path.join(dir, name), { force: true }).catch(() => undefined);
+}
+
+/** A disk that is nearly full takes the beginning of a piece and says how much: whoever does not look leaves a hole. */
+async function append(file: FileHandle, text: string): Promise<void> {
+  const bytes = Buffer.from(text, "latin1");
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at)).bytesWritten;
 }
 
 function asFileError(cause: unknown): CoreError {
