@@ -2,8 +2,12 @@
 import type { Room } from "../../preload/contract/rooms.ts";
 import type { Item } from "../../preload/contract/timeline.ts";
 import { Account } from "./features/account/account.svelte.ts";
+import { Rescue } from "./features/account/rescue.svelte.ts";
 import { Backup, type Work } from "./features/backup/backup.svelte.ts";
 import { Devices } from "./features/devices/devices.svelte.ts";
+import { Intake } from "./features/invites/intake.svelte.ts";
+import { Invites } from "./features/invites/invites.svelte.ts";
+import type { JoinAction } from "./features/invites/join-text.ts";
 import { Members } from "./features/rooms/members.svelte.ts";
 import { Rooms } from "./features/rooms/rooms.svelte.ts";
 import { Preferences } from "./features/settings/preferences.svelte.ts";
@@ -20,11 +24,13 @@ import { numberText } from "./lib/numbers.ts";
 import { Notices } from "./lib/notices.svelte.ts";
 import { m } from "./paraglide/messages.js";
 
-export type SectionName = "account" | "devices" | "encryption" | "recovery" | "appearance" | "privacy" | "about";
+export type SectionName =
+  "account" | "devices" | "encryption" | "recovery" | "invites" | "appearance" | "privacy" | "about";
 type Page = { at: "chats" } | { at: "settings"; section: SectionName };
 export type DialogName =
   | "switcher"
   | "new-chat"
+  | "code"
   | "shortcuts"
   | "sign-out"
   | "sign-in-again"
@@ -52,6 +58,16 @@ export class App {
   readonly trust = new Trust(() => void this.backup.restore());
   readonly readers = new Readers();
   readonly verification = new Verification(() => this.account.ownId);
+  readonly invites = new Invites();
+  readonly intake = new Intake(
+    {
+      onfound: () => {
+        if (this.dialog === "code") this.dialog = undefined;
+      },
+      onjoin: (joinId) => void this.invites.follow(joinId),
+    },
+    () => this.stage === "chats",
+  );
   readonly devices = new Devices((device) => {
     this.notices.say(m.device_new({ device: deviceName(device) }), {
       label: m.devices_look(),
@@ -61,6 +77,7 @@ export class App {
       },
     });
   });
+  readonly rescue = new Rescue();
   readonly account = new Account(() => {
     void this.#enter();
   });
@@ -71,15 +88,42 @@ export class App {
   page = $state.raw<Page>({ at: "chats" });
   dialog = $state<DialogName | undefined>();
   detailsOpen = $state(false);
+  /** What the dialog of codes does, and into which group it invites. */
+  codeSide = $state<"show" | "scan">("show");
+  codeRoomId = $state<string | undefined>();
   /** Whose panel stands in the place of the details. */
   person = $state<string | undefined>();
   /** Which of the pages a person is on; `blank` until the host has said what is. */
-  readonly stage = $derived.by((): "blank" | "failed" | "vault" | "sign-in" | "chats" => {
+  readonly stage = $derived.by((): "blank" | "failed" | "vault" | "sign-in" | "damaged" | "chats" => {
     const { vault, account } = this;
     if (vault.status !== undefined && vaultText(vault.status) !== undefined) return "vault";
+    // what was saved is read before the chats come back
+    if (account.damaged || this.rescue.state.at !== "explained") return "damaged";
     if (account.status?.at === "signed-in") return "chats";
     if (vault.status !== undefined && account.status?.at === "signed-out") return "sign-in";
     return vault.failure !== undefined || account.failure !== undefined ? "failed" : "blank";
+  });
+  /** What is here already of what was scanned. */
+  readonly scannedSituation = $derived.by(() => {
+    const scanned = this.intake.sheet.at === "found" ? this.intake.sheet.scanned : undefined;
+    return {
+      unconfirmed: this.trust.status?.identity === "this-device-unverified",
+      verifying: this.verification.begun,
+      known:
+        (scanned?.kind === "user" && this.rooms.directWith(scanned.userId) !== undefined) ||
+        (scanned?.kind === "room" && this.rooms.joined.some((room) => room.roomId === scanned.room)),
+    };
+  });
+  /** Where the invitation leads that was just accepted, once one can be there. */
+  readonly joinedRoomId = $derived.by(() => {
+    const { sheet } = this.intake;
+    if (sheet.at !== "joining") return undefined;
+    const state = this.invites.join(sheet.joinId)?.state;
+    if (state?.at === "failed" || state?.at === "blocked") return undefined;
+    const roomId = state?.at === "done" ? state.roomId : undefined;
+    const joined = (id: string | undefined): boolean => this.rooms.joined.some((room) => room.roomId === id);
+    if (roomId !== undefined) return joined(roomId) ? roomId : undefined;
+    return sheet.group ? undefined : this.rooms.directWith(sheet.userId)?.roomId;
   });
   readonly live = $derived(this.account.status?.at === "signed-in" && this.account.status.sync.at === "live");
   readonly ownName = $derived.by(() => {
@@ -158,6 +202,55 @@ export class App {
     void this.verification.openVerification({ userId, ...(deviceId === undefined ? {} : { deviceId }) });
   };
 
+  /** Without a side: the one that was used last, so that whoever only scans makes no codes. */
+  openCode = (side: "show" | "scan" = this.codeSide, roomId?: string): void => {
+    this.intake.close();
+    this.codeSide = side;
+    this.codeRoomId = roomId;
+    this.dialog = "code";
+  };
+
+  /** The way on from a join that wants something of the person. */
+  joinAction = (action: JoinAction, userId: string): void => {
+    if (action === "verify") this.verify(userId);
+    else if (action === "scan") this.openCode("scan");
+    else if (action === "set-up")
+      this.ownTrust(this.trust.status?.identity === "this-device-unverified" ? "confirm" : "set-up");
+    else if (action === "unignore") void this.#unignore(userId);
+    else if (action === "look") this.openPerson(userId);
+  };
+
+  async #unignore(userId: string): Promise<void> {
+    const failure = await this.rooms.unignore(userId);
+    if (failure !== undefined) this.notices.fail(failure);
+    else this.notices.say(m.invites_unignored({ name: this.personName(userId) }));
+  }
+
+  /** What the button of a scanned code does, where it is no invitation of somebody else. */
+  pressScanned = async (): Promise<void> => {
+    const { sheet } = this.intake;
+    if (sheet.at !== "found") return;
+    const { scanned } = sheet;
+    if (scanned.kind === "invite") {
+      this.intake.close();
+      if (this.trust.status?.identity === "this-device-unverified") this.ownTrust("confirm");
+      else this.page = { at: "settings", section: "invites" };
+    } else if (scanned.kind === "user") {
+      await this.intake.run(async () => {
+        const known = this.rooms.directWith(scanned.userId)?.roomId;
+        this.openRoom(known ?? (await this.rooms.create({ kind: "dm", invite: [scanned.userId] })));
+      });
+    } else if (scanned.kind === "room") {
+      await this.intake.run(async () => {
+        const known = this.rooms.joined.find((room) => room.roomId === scanned.room)?.roomId;
+        this.openRoom(known ?? (await this.rooms.join(scanned.room, scanned.via)));
+      });
+    } else {
+      this.intake.close();
+      if (scanned.kind === "verification") this.verification.goOn();
+    }
+  };
+
   openDetails = (): void => {
     this.person = undefined;
     this.detailsOpen = true;
@@ -225,16 +318,41 @@ export class App {
         : status.identity === "none" || status.recovery === "none"
           ? "keep-safe"
           : undefined;
-    if (missing === undefined) return;
+    if (missing === undefined && this.trust.practice?.due !== true) return;
     if (!this.#fresh && Date.now() - this.preferences.remindedMs < remindEveryMs) return;
     this.#fresh = false;
     this.preferences.reminded();
-    this.dialog = missing;
+    if (missing === undefined) this.#remindToPractise();
+    else this.dialog = missing;
+  };
+
+  /** Half a year after anybody knew that the way back works: a quiet line, and no dialog. */
+  #remindToPractise(): void {
+    this.notices.say(m.practise_reminder(), {
+      label: m.practise_open(),
+      run: () => {
+        this.notices.dismiss();
+        this.page = { at: "settings", section: "recovery" };
+      },
+    });
+  }
+
+  /** What was saved of a damaged account was read: it goes on as a new device. */
+  rescued = (): void => {
+    this.rescue.clear();
+    // nothing could be read before
+    this.#entered = false;
+    void this.#enter();
+    this.#enteredAnew();
   };
 
   /** The account goes on as another device: what was of the old one is asked for anew, and the new one is confirmed like any. */
   renewed = (): void => {
     this.notices.say(m.renew_done());
+    this.#enteredAnew();
+  };
+
+  #enteredAnew(): void {
     this.trust.clear();
     this.devices.clear();
     this.verification.clear();
@@ -242,7 +360,7 @@ export class App {
     this.#asked = false;
     this.#fresh = true;
     void this.askAboutHistory();
-  };
+  }
 
   answerInvitation = async (room: Room, accept: boolean): Promise<void> => {
     const failure = await this.rooms.answer(room.roomId, accept);
@@ -269,6 +387,8 @@ export class App {
     this.backup.clear();
     this.devices.clear();
     this.verification.clear();
+    this.invites.clear();
+    this.intake.close();
     this.readers.show(undefined, "");
     this.person = undefined;
     this.rooms.clear();
@@ -281,6 +401,8 @@ export class App {
   async #enter(): Promise<void> {
     if (this.account.status?.at !== "signed-in") return;
     void this.verification.load();
+    void this.invites.load();
+    void this.intake.takeLink();
     await this.rooms.load();
     await this.#reopen();
   }

@@ -8,7 +8,8 @@ export function copyText(text: string): boolean {
   field.setAttribute("aria-hidden", "true");
   field.className = "off-screen";
   const focused = document.activeElement;
-  document.body.append(field);
+  // within the dialog that holds the focus, which would take it back from anywhere else
+  (focused?.closest("[role=dialog]") ?? document.body).append(field);
   field.select();
   // eslint-disable-next-line @typescript-eslint/no-deprecated -- its successor wants a permission that this page is denied
   const copied = document.execCommand("copy");

@@ -12,6 +12,11 @@ export function printSheet(heading: string, lines: readonly { text: string; mono
     if (mono === true) line.className = "code";
     sheet.append(line);
   }
+  printElement(sheet);
+}
+
+/** Prints an element of class `print-sheet` in place of the page. */
+export function printElement(sheet: HTMLElement): void {
   document.body.append(sheet);
   // Chromium waits in print() until its dialog is closed; others say when they are done
   addEventListener(

@@ -5,9 +5,10 @@ import { openPicture } from "./picture.ts";
 
 /** What came of the last picture that was handed over. */
 export type PictureState = { at: "idle" } | { at: "reading" } | { at: "no-picture" } | { at: "no-code" };
+export type CodeSource = "camera" | "picture";
 export type ScannerOptions = CameraOptions & {
   /** The codes of one frame or picture. A code that stays in view is told once. */
-  oncodes: (codes: Uint8Array[]) => void;
+  oncodes: (codes: Uint8Array[], from: CodeSource) => void;
 };
 
 /** 15 frames a second at most. */
@@ -22,7 +23,7 @@ export class Scanner {
   picture = $state.raw<PictureState>({ at: "idle" });
   /** The decoder cannot run here: neither frames nor pictures can be read. */
   broken = $state(false);
-  #oncodes: (codes: Uint8Array[]) => void;
+  #oncodes: ScannerOptions["oncodes"];
   #decoder: Decoder | undefined;
   #seen = "";
   #seenMs = 0;
@@ -77,7 +78,7 @@ export class Scanner {
       else if (answer.codes.length === 0) this.picture = { at: "no-code" };
       else {
         this.picture = { at: "idle" };
-        this.#oncodes(answer.codes);
+        this.#oncodes(answer.codes, "picture");
       }
     } finally {
       decoder.close();
@@ -117,7 +118,7 @@ export class Scanner {
     if (seen === this.#seen) return;
     this.#seen = seen;
     this.picture = { at: "idle" };
-    this.#oncodes(codes);
+    this.#oncodes(codes, "camera");
   }
 }
 

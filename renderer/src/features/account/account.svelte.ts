@@ -5,11 +5,10 @@ import { call, failureOf, on } from "../../bridge.ts";
 import { ownDeviceName } from "../../lib/own-device-name.ts";
 
 export type Discovered = { homeserver: string; flows: LoginFlow[]; registration: boolean };
+/** Room keys that are nowhere else, of how many, and of how many conversations. */
+export type AtRisk = { unbackedUp: number; total: number; conversations: number };
 export type SignOutTask =
-  | { at: "idle" }
-  | { at: "busy" }
-  | { at: "at-risk"; unbackedUp: number; total: number }
-  | { at: "failed"; failure: Failure };
+  { at: "idle" } | { at: "busy" } | ({ at: "at-risk" } & AtRisk) | { at: "failed"; failure: Failure };
 
 export class Account {
   status = $state.raw<AccountStatus | undefined>();
@@ -25,6 +24,12 @@ export class Account {
       return ["not-signed-in", "forbidden"].includes(sync.code) ? "signed-out-softly" : "stopped";
     return "ok";
   });
+  /** Its files on this computer do not read; it stands still until somebody decides. */
+  readonly damaged = $derived(
+    this.status?.at === "signed-in" &&
+      this.status.sync.at === "stopped" &&
+      this.status.sync.code === "database-corrupt",
+  );
   #onSignedIn: () => void;
 
   constructor(onSignedIn: () => void) {
@@ -86,7 +91,7 @@ export class Account {
   }
 }
 
-function atRisk(failure: Failure): { unbackedUp: number; total: number } {
-  const { unbackedUp = 0, total = 0 } = (failure.details ?? {}) as { unbackedUp?: number; total?: number };
-  return { unbackedUp, total };
+function atRisk(failure: Failure): AtRisk {
+  const { unbackedUp = 0, total = 0, conversations = 0 } = (failure.details ?? {}) as Partial<AtRisk>;
+  return { unbackedUp, total, conversations };
 }

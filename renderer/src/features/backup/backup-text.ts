@@ -43,6 +43,12 @@ export function doneText({ done, total, keysPerSecond }: Work["progress"], short
   return keysPerSecond < 1 ? parts : `${parts} · ${m.work_rate({ count: numberText(keysPerSecond) })}`;
 }
 
+/** Why it waits, where more is known than that the app was closed, and when it goes on. */
+export const interruptedText = (work: Work): string =>
+  work.state.at === "interrupted" && work.state.failure !== undefined
+    ? m.work_interrupted_why({ why: workFailureText(work.kind, work.state.failure) })
+    : m.work_interrupted();
+
 export const leftText = (remainingMs: number | undefined): string =>
   remainingMs === undefined ? "" : m.work_left({ span: spanText(remainingMs) });
 

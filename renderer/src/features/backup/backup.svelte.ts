@@ -8,10 +8,10 @@ export type Exported = { exported: number; sizeBytes: number };
 export type WorkState =
   | { at: "running" }
   | { at: "stopping" }
-  /** By the person's own wish: goes on when they say so, or at the next start. */
+  /** By the person's own wish: goes on when they say so. */
   | { at: "paused" }
-  /** By a restart, or by a network that was away: goes on by itself. */
-  | { at: "interrupted" }
+  /** Goes on by itself. Without a failure: the app was closed. */
+  | { at: "interrupted"; failure?: Failure }
   | { at: "failed"; failure: Failure }
   | { at: "restored"; result: Restored }
   | { at: "exported"; result: Exported };
@@ -44,6 +44,12 @@ export class Backup {
   /** Not yet on the server. */
   readonly waiting = $derived(
     this.status === undefined || this.status.at === "off" ? 0 : Math.max(0, this.status.total - this.status.backedUp),
+  );
+  /** How much of the history is in a backup that is in use. */
+  readonly coverage = $derived(
+    this.status?.at === "on" || this.status?.at === "key-missing"
+      ? { done: this.status.backedUp, total: this.status.total }
+      : undefined,
   );
   #onended: (work: Work) => void;
   /** What an earlier session asked for ends after it did, and is nobody's any more. */
@@ -92,8 +98,13 @@ export class Backup {
       if (session !== this.#session) return;
       this.#known = true;
       if (newest === undefined || this.restoring !== undefined || ["done", "failed"].includes(newest.at)) return;
-      const { operationId, kind, done, total } = newest;
-      this.#put({ operationId, kind, progress: { ...begun, done, total }, state: { at: "interrupted" } });
+      const { operationId, kind, done, total, failure } = newest;
+      // what a person paused stays paused; all else goes on by itself
+      const state: WorkState =
+        failure?.code === "cancelled"
+          ? { at: "paused" }
+          : { at: "interrupted", ...(failure === undefined ? {} : { failure }) };
+      this.#put({ operationId, kind, progress: { ...begun, done, total }, state });
     } catch {
       // it is asked again when the server is there the next time; nothing is lost meanwhile
       this.#known = false;
@@ -240,7 +251,7 @@ export class Backup {
   #stateAfter(kind: Work["kind"], failure: Failure): WorkState {
     if (failure.code === "cancelled") return { at: "paused" };
     const passes = ["unreachable", "timeout", "rate-limited"].includes(failure.code);
-    return kind === "restore" && passes ? { at: "interrupted" } : { at: "failed", failure };
+    return kind === "restore" && passes ? { at: "interrupted", failure } : { at: "failed", failure };
   }
 
   #put(work: Work): void {

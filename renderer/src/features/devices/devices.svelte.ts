@@ -18,9 +18,9 @@ export class Devices {
     });
   }
 
-  /** Another device that could vouch for this one. */
+  /** Another device that could vouch for this one. A new device has nobody verified yet: the identity's signature is what counts. */
   readonly othersCanVouch = $derived(
-    this.own.some((device) => !device.current && device.verified && !device.dehydrated),
+    this.own.some((device) => !device.current && device.signedByOwner && !device.dehydrated),
   );
 
   enter(ownId: string): void {

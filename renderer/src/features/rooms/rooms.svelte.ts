@@ -88,6 +88,18 @@ export class Rooms {
 
   roomById = (roomId: string): Room | undefined => this.#byId.get(roomId);
 
+  directWith = (userId: string): Room | undefined =>
+    this.joined.find((room) => room.kind === "dm" && room.directUserId === userId);
+
+  unignore = async (userId: string): Promise<Failure | undefined> => {
+    try {
+      await call("people.ignore", { userId, ignored: false });
+      return undefined;
+    } catch (error) {
+      return failureOf(error);
+    }
+  };
+
   create = async (input: Input<"rooms.create">): Promise<string> => {
     const { roomId } = await call("rooms.create", input);
     await this.load();
@@ -95,8 +107,8 @@ export class Rooms {
   };
 
   /** The id of the joined room. */
-  join = async (room: string): Promise<string> => {
-    const { roomId } = await call("rooms.join", { room });
+  join = async (room: string, via: readonly string[] = []): Promise<string> => {
+    const { roomId } = await call("rooms.join", { room, ...(via.length === 0 ? {} : { via: [...via] }) });
     await this.load();
     return roomId;
   };

@@ -4,6 +4,8 @@ import { call, failureOf } from "../../bridge.ts";
 import { chooseLanguage } from "../../lib/language.svelte.ts";
 
 const widthAfterMs = 300;
+/** The shortest lock is a minute. */
+const activeEveryMs = 10_000;
 
 export class Preferences {
   theme = $state<Kept["theme"]>("system");
@@ -13,6 +15,9 @@ export class Preferences {
   remindedMs = 0;
   /** The label of the camera that was chosen last. */
   camera = $state("");
+  /** The app locks itself after so long without a touch; 0: never. */
+  lockAfterMinutes = $state(0);
+  #toldActiveMs = 0;
   #dark = matchMedia("(prefers-color-scheme: dark)");
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -60,6 +65,21 @@ export class Preferences {
     void this.#keep({ camera: this.camera });
   };
 
+  lockAfter = (minutes: number): void => {
+    this.lockAfterMinutes = minutes;
+    void this.#keep({ lockAfterMinutes: minutes });
+  };
+
+  /** Somebody touched the window: said now and then, so that the host does not lock it under their hands. */
+  active = (): void => {
+    const nowMs = Date.now();
+    if (this.lockAfterMinutes === 0 || Math.abs(nowMs - this.#toldActiveMs) < activeEveryMs) return;
+    this.#toldActiveMs = nowMs;
+    call("app.active", {}).catch((error: unknown) => {
+      console.warn("the host was not told that somebody is here:", failureOf(error).code);
+    });
+  };
+
   async #keep(change: Partial<Kept>): Promise<void> {
     try {
       await call("app.preferences", change);
@@ -73,6 +93,7 @@ export class Preferences {
     this.language = kept.language;
     this.remindedMs = kept.remindedMs;
     this.camera = kept.camera;
+    this.lockAfterMinutes = kept.lockAfterMinutes;
     this.roomsWidthPx = Math.min(400, Math.max(240, kept.roomsWidthPx));
     this.#paint();
     chooseLanguage(kept.language);

@@ -6,11 +6,13 @@ import { call, failureOf, on } from "../../bridge.ts";
 
 export type Simulation = Output<"trust.simulate">;
 export type PolicyState = { at: "loading" } | { at: "ready"; policy: TrustPolicy } | { at: "failed"; failure: Failure };
+/** Null: a chat goes with the choice for all of them again. */
+type Choice = SendTo | null;
 export type Wish =
   | { at: "none" }
-  | { at: "trying"; sendTo: SendTo }
-  | { at: "asked"; sendTo: SendTo; simulation: Simulation }
-  | { at: "failed"; sendTo: SendTo; failure: Failure };
+  | { at: "trying"; sendTo: Choice }
+  | { at: "asked"; sendTo: Choice; simulation: Simulation }
+  | { at: "failed"; sendTo: Choice; failure: Failure };
 
 const strictness: Record<SendTo, number> = { everyone: 0, "signed-devices": 1, "verified-users": 2 };
 
@@ -28,9 +30,9 @@ export class Policy {
   }
 
   get chosen(): SendTo | undefined {
-    if (this.wish.at !== "none") return this.wish.sendTo;
     if (this.state.at !== "ready") return undefined;
     const { policy } = this.state;
+    if (this.wish.at !== "none") return this.wish.sendTo ?? policy.sendTo;
     return this.#roomId === undefined ? policy.sendTo : (policy.roomOverride ?? policy.sendTo);
   }
 
@@ -43,13 +45,14 @@ export class Policy {
   };
 
   /** A looser choice holds at once; a stricter one once it is known whom it cuts off, and the person said so. */
-  choose = async (sendTo: SendTo): Promise<void> => {
+  choose = async (sendTo: Choice): Promise<void> => {
     const before = this.wish.at === "none" ? this.chosen : undefined;
     if (sendTo === before) return;
     this.wish = { at: "trying", sendTo };
+    const then = this.chosen;
     try {
-      if (before !== undefined && strictness[sendTo] > strictness[before]) {
-        const simulation = await call("trust.simulate", { sendTo, ...this.#where() });
+      if (before !== undefined && then !== undefined && strictness[then] > strictness[before]) {
+        const simulation = await call("trust.simulate", { sendTo: then, ...this.#where() });
         if (simulation.rooms.length > 0) {
           this.wish = { at: "asked", sendTo, simulation };
           return;
@@ -80,8 +83,10 @@ export class Policy {
     this.#off();
   }
 
-  async #set(sendTo: SendTo): Promise<void> {
-    this.state = { at: "ready", policy: await call("trust.policy", { sendTo, ...this.#where() }) };
+  async #set(sendTo: Choice): Promise<void> {
+    const roomId = this.#roomId;
+    const choice = sendTo === null ? roomId !== undefined && { sendTo, roomId } : { sendTo, ...this.#where() };
+    if (choice !== false) this.state = { at: "ready", policy: await call("trust.policy", choice) };
     this.wish = { at: "none" };
   }
 

@@ -29,6 +29,10 @@ const kinds: { kind: string; codes: RegExp; what: () => string; todo: () => stri
   { kind: "backup", codes: /^backup-/, what: m.problem_backup, todo: m.problem_backup_todo },
 ];
 
+/** Whether `trust.repair` can do something about one of them; a set-up or reset that was begun is finished where it began. */
+export const reparable = (codes: readonly string[]): boolean =>
+  codes.some((code) => !/^server-not-asked$|-unfinished$|^recovery-key-not-seen$/.test(code));
+
 /** A newer core may name what this window does not know. */
 export function problemsOf(codes: readonly string[]): Problem[] {
   const found = new Map<string, Problem>();

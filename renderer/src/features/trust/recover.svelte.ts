@@ -36,6 +36,8 @@ class Attempt<T> {
 
 export type Recovery = Attempt<Output<"trust.recover">>;
 export type Drill = Attempt<Output<"trust.checkRecovery">>;
+export type Repairing = Attempt<Output<"trust.repair">>;
+export const repairing = (): Repairing => new Attempt((given) => call("trust.repair", given));
 export const recovery = (): Recovery => new Attempt((given) => call("trust.recover", given));
 export const drill = (): Drill => new Attempt((given) => call("trust.checkRecovery", given));
 

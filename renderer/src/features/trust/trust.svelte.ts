@@ -1,10 +1,12 @@
 /** The account's own identity on this device, and whom its messages go to. */
 import type { Failure } from "../../../../preload/contract/define.ts";
-import type { TrustStatus } from "../../../../preload/contract/trust.ts";
+import type { Practice, TrustStatus } from "../../../../preload/contract/trust.ts";
 import { call, failureOf, on } from "../../bridge.ts";
 
 export class Trust {
   status = $state.raw<TrustStatus | undefined>();
+  /** When the way back was last tried out. */
+  practice = $state.raw<Practice | undefined>();
   failure = $state.raw<Failure | undefined>();
   #loading: Promise<void> | undefined;
   #again = false;
@@ -36,6 +38,7 @@ export class Trust {
 
   clear(): void {
     this.status = undefined;
+    this.practice = undefined;
     this.failure = undefined;
     this.#wasNew = false;
   }
@@ -45,6 +48,7 @@ export class Trust {
       this.status = await call("trust.status", {});
       this.failure = undefined;
       this.#tellOnceMine(this.status);
+      this.practice = await call("trust.practice", {});
     } catch (error) {
       this.failure = failureOf(error);
     }

@@ -94,6 +94,15 @@ export class Verification {
     }
   };
 
+  /** Whether one is under way that a code could belong to. */
+  readonly begun = $derived(this.flows.some(unfinished));
+
+  /** Shows the newest that is under way. */
+  goOn = (): void => {
+    const flow = this.flows.findLast(unfinished);
+    if (flow !== undefined) this.show(flow.flowId);
+  };
+
   show = (flowId: string): void => {
     this.#reset();
     this.sheet = { at: "flow", flowId };
