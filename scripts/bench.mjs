@@ -1,5 +1,5 @@
-// `npm run bench -- [NAME…]`: runs benches of tests/bench (all without a name), prints JSON and a table each, and puts the
-// outcome into docs/benchmarks.md, misses included.
+// `npm run bench -- [NAME…] [--size=N]`: runs benches of tests/bench (all without a name), prints JSON and a table each, and puts
+// the outcome into docs/benchmarks.md, misses included. With a size of one's own a bench is only tried: nothing is written.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import path from "node:path";
@@ -8,7 +8,20 @@ import { buildIfStale } from "./build.mjs";
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const file = path.join(root, "docs", "benchmarks.md");
-const names = ["crypto-store", "chat", "start", "window", "stall", "device-keys", "recipients", "qr"];
+const names = [
+  "crypto-store",
+  "chat",
+  "start",
+  "window",
+  "stall",
+  "device-keys",
+  "recipients",
+  "qr",
+  "restore",
+  "keyfile",
+  "backup-upload",
+  "invites",
+];
 const intro = `# Benchmarks
 
 Written by \`npm run bench -- NAME\`, one section a bench; each run replaces its own. Targets that were missed stay in.
@@ -50,24 +63,28 @@ export function withSection(text, name, section) {
   return `${parts.map((part) => part.trimEnd()).join("\n\n")}\n`;
 }
 
-async function run(name) {
+async function run(name, size) {
   const { bench } = await import(new URL(`../tests/bench/${name}.ts`, import.meta.url).href);
-  const result = await bench();
+  const result = await bench(size === undefined ? {} : { size });
   console.log(JSON.stringify(result));
   console.table(result.rows);
   console.table(result.targets);
+  if (size !== undefined) return;
   mkdirSync(path.dirname(file), { recursive: true });
   const before = existsSync(file) ? readFileSync(file, "utf8") : intro;
   writeFileSync(file, withSection(before, result.name, sectionOf(result)));
 }
 
-const wanted = process.argv.slice(2);
+const isSize = (argument) => /^--size=\d+$/.test(argument);
+const size = process.argv.find(isSize)?.replace("--size=", "");
+const wanted = process.argv.slice(2).filter((argument) => !isSize(argument));
 const unknown = wanted.filter((name) => !names.includes(name));
 if (unknown.length > 0) {
   console.error(`No such bench: ${unknown.join(", ")}. There are ${names.join(", ")}.`);
   process.exitCode = 1;
 } else {
   await buildIfStale();
-  for (const name of wanted.length === 0 ? names : wanted) await run(name);
+  for (const name of wanted.length === 0 ? names : wanted)
+    await run(name, size === undefined ? undefined : Number(size));
   process.exit(0);
 }

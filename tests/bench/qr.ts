@@ -22,7 +22,7 @@ const scanningMs = 10_000;
 const code = verificationCode(2);
 
 /** The decoder alone in a page, under the policy of the real doors. */
-async function serveDecoder(folder: string): Promise<{ url: string; server: Server }> {
+export async function serveDecoder(folder: string): Promise<{ url: string; server: Server }> {
   await build({
     configFile: false,
     logLevel: "warn",
@@ -70,7 +70,7 @@ type PageSide = {
   fake: Fake;
 };
 
-const readFrame = (page: Page, { luma, width, height }: Frame): Promise<FrameResult> =>
+export const readFrame = (page: Page, { luma, width, height }: Frame): Promise<FrameResult> =>
   page.evaluate(([text, w, h]) => (globalThis as unknown as PageSide).readFrame(text, w, h), [
     Buffer.from(luma).toString("base64"),
     width,

@@ -73,5 +73,7 @@ if (start?.kind === "import") {
       else channel.postMessage(report(delays));
     };
   }
-  await import("../../main/core/worker.ts");
+  // memory is that of the bundle: the sources bring their compiler along
+  const built = process.env["TESSERA_BUILT"] !== undefined;
+  await import(built ? "../../dist/main/worker.js" : "../../main/core/worker.ts");
 }

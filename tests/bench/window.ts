@@ -16,7 +16,7 @@ const switches = 6;
 const echoes = 10;
 const entry = fileURLToPath(new URL("../../dist/main/loopback.js", import.meta.url));
 
-type Door = { address: string; readyMs: number; stop: () => Promise<void> };
+type Door = { address: string; readyMs: number; pid: number; stop: () => Promise<void> };
 type Marks = { list?: number; newest?: number; tasks: { startMs: number; ms: number }[] };
 
 type Action = { room: string } | { text: string };
@@ -25,7 +25,10 @@ type PageSide = { bench: { marks: Marks; timed: (action: Action) => Promise<numb
 
 const inPage = fileURLToPath(new URL("./window-page.js", import.meta.url));
 
-async function openDoor({ profile, passphraseFile }: LargeProfile): Promise<Door> {
+export async function openDoor({
+  profile,
+  passphraseFile,
+}: Pick<LargeProfile, "profile" | "passphraseFile">): Promise<Door> {
   const fromMs = performance.now();
   const args = [entry, "--no-open", "--profile", profile, "--passphrase-file", passphraseFile];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
@@ -46,6 +49,7 @@ async function openDoor({ profile, passphraseFile }: LargeProfile): Promise<Door
   return {
     address,
     readyMs: performance.now() - fromMs,
+    pid: child.pid ?? 0,
     stop: async () => {
       child.kill("SIGTERM");
       await exited;

@@ -21,6 +21,7 @@ export async function otherClient(server: Server, account: Account) {
   const token = account.accessToken;
   let since: string | undefined;
   let sent = 0;
+  const decrypted: { type: string }[] = [];
 
   const carry = async (request: Request): Promise<void> => {
     const body = JSON.parse(request.body) as Json;
@@ -46,13 +47,15 @@ export async function otherClient(server: Server, account: Account) {
       device_one_time_keys_count?: Record<string, number>;
     }>("GET", "v3/sync", { token, query: { timeout: "0", ...(since === undefined ? {} : { since }) } });
     const users = (ids: string[] = []) => ids.map((id) => new sdk.UserId(id));
-    await machine.receiveSyncChanges(
+    const processed = await machine.receiveSyncChanges(
       JSON.stringify(answer.to_device?.events ?? []),
       new sdk.DeviceLists(users(answer.device_lists?.changed), users(answer.device_lists?.left)),
       new Map(Object.entries(answer.device_one_time_keys_count ?? {})),
       undefined,
       new sdk.DecryptionSettings(sdk.TrustRequirement.Untrusted),
     );
+    for (const one of processed)
+      if (one instanceof sdk.DecryptedToDeviceEvent) decrypted.push(JSON.parse(one.rawEvent) as { type: string });
     since = answer.next_batch;
     await drain();
   };
@@ -89,6 +92,27 @@ export async function otherClient(server: Server, account: Account) {
         body: { ...wire, ...(relates === undefined ? {} : { "m.relates_to": relates }) },
       });
       return eventId;
+    },
+    /** By Olm, for one device, whoever has signed it. */
+    sendToDevice: async (userId: string, deviceId: string, type: string, content: Json): Promise<void> => {
+      await sync();
+      const user = () => new sdk.UserId(userId);
+      await machine.updateTrackedUsers([user()]);
+      await drain();
+      const claim = (await machine.getMissingSessions([user()])) as Request | null | undefined;
+      if (claim != null) await carry(claim);
+      const device = await machine.getDevice(user(), new sdk.DeviceId(deviceId));
+      if (device === undefined) throw new Error("No such device.");
+      const wire = JSON.parse(await device.encryptToDeviceEvent(type, content)) as Json;
+      await server.api("PUT", `v3/sendToDevice/m.room.encrypted/device${++sent}`, {
+        token,
+        body: { messages: { [userId]: { [deviceId]: wire } } },
+      });
+    },
+    /** What came by Olm of this type so far. */
+    received: async (type: string): Promise<{ type: string }[]> => {
+      await sync();
+      return decrypted.filter((event) => event.type === type);
     },
     close: () => {
       machine.close();

@@ -321,6 +321,16 @@ describe("one instance a profile, its window and its end", () => {
     await isOurs();
   });
 
+  test("a link that a second start names waits in the first for its window to ask", async () => {
+    const link = "matrix:u/ben:far.example?action=chat";
+    expect(await runSecond([...args, link])).toBe(0);
+    await until(async () => {
+      const answer = (await inPage(`window.core.call("app.takeLink", {})`)) as { value: { text?: string } };
+      return answer.value.text === link;
+    });
+    await isOurs();
+  });
+
   test("size and place are kept over a restart, and the profile is free at once after the end", async () => {
     const bounds = { x: 120, y: 90, width: 1010, height: 700 };
     await door.inMain(`electron.BrowserWindow.getAllWindows()[0].setBounds(${JSON.stringify(bounds)});`);

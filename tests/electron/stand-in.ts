@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { EventEmitter } from "node:events";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
 import {
@@ -99,15 +99,19 @@ class AppStandIn extends EventEmitter {
     mkdirSync(folder, { recursive: true });
     const lock = path.join(folder, "stand-in.lock");
     if (existsSync(lock) && isRunning(Number(readFileSync(lock, "utf8")))) {
-      writeFileSync(path.join(folder, `second-${String(process.pid)}`), JSON.stringify(process.argv));
+      const note = path.join(folder, `${String(process.pid)}.second`);
+      writeFileSync(note, JSON.stringify(process.argv));
+      // under the name that is looked for it is whole
+      renameSync(note, path.join(folder, `second-${String(process.pid)}`));
       return false;
     }
     writeFileSync(lock, String(process.pid));
     this.#lock = lock;
     setInterval(() => {
       for (const name of readdirSync(folder).filter((entry) => entry.startsWith("second-"))) {
+        const argv = JSON.parse(readFileSync(path.join(folder, name), "utf8")) as string[];
         rmSync(path.join(folder, name));
-        this.emit("second-instance", preventable(), [], "");
+        this.emit("second-instance", preventable(), argv, "");
       }
     }, 100).unref();
     return true;

@@ -4,7 +4,7 @@ import type { Device } from "../../preload/contract/devices.ts";
 import type { FailureCode } from "../../preload/contract/define.ts";
 import type { CommandName, EventName, Events, Handlers } from "../../preload/contract/index.ts";
 import type { Member, UserTrust } from "../../preload/contract/rooms.ts";
-import type { LedgerEntry, Recipients, SendTo, TrustStatus } from "../../preload/contract/trust.ts";
+import type { LedgerEntry, Practice, Recipients, Repaired, SendTo, TrustStatus } from "../../preload/contract/trust.ts";
 
 export type TrustScenario = {
   status?: Partial<TrustStatus>;
@@ -15,6 +15,9 @@ export type TrustScenario = {
   /** Identities of others that are not what the rooms say. */
   identities?: Record<string, UserTrust["identity"]>;
   sendTo?: SendTo;
+  /** What a repair leaves: without a key, and with it. */
+  repair?: { alone: Repaired["left"]; withKey: Repaired["left"] };
+  practice?: Practice;
   /** Ana has a device that she had not at one's last message. */
   grew?: boolean;
 };
@@ -172,6 +175,7 @@ export function fakeTrust({ scenario, ownId, currentId, emit, fail, membersOf, r
     if (password !== accountPassword) fail("forbidden");
   };
   let pageConfirmed = false;
+  let practice: Practice = scenario.practice ?? { due: false };
   const setStatus = (next: Partial<TrustStatus>): void => {
     status = { ...status, ...next };
     if (status.identity === "verified")
@@ -268,8 +272,20 @@ export function fakeTrust({ scenario, ownId, currentId, emit, fail, membersOf, r
       complete();
       return { missing: [] };
     },
+    "trust.repair": (given) => {
+      const withKey = given.recoveryKey !== undefined || given.passphrase !== undefined;
+      if (withKey) open(given);
+      const left = scenario.repair?.[withKey ? "withKey" : "alone"] ?? [];
+      const stays = new Set(left.map(({ problem }) => problem));
+      const repaired = status.problems.filter((problem) => !stays.has(problem));
+      setStatus({ problems: status.problems.filter((problem) => stays.has(problem)) });
+      return { repaired, left };
+    },
+    "trust.practice": () => practice,
     "trust.checkRecovery": (given) => {
       open(given);
+      practice = { lastDrill: { atMs: Date.now(), ok: true }, due: false };
+      emit("trust.changed", { own: true });
       return { ok: true, opens: ["master", "selfSigning", "userSigning", "backup"], sampleKeysDecrypted: 20 };
     },
     "trust.user": ({ userId }) => trustOf(userId),
@@ -285,7 +301,8 @@ export function fakeTrust({ scenario, ownId, currentId, emit, fail, membersOf, r
     },
     "trust.policy": ({ sendTo: wanted, roomId }) => {
       if (wanted !== undefined) {
-        if (roomId === undefined) sendTo = wanted;
+        if (wanted === null) overrides.delete(roomId);
+        else if (roomId === undefined) sendTo = wanted;
         else overrides.set(roomId, wanted);
         emit("trust.changed", {});
       }

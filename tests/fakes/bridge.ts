@@ -2,7 +2,7 @@
  * A core in memory behind the shape of `window.core`, for the window's tests and for working on the window alone. It answers the
  * whole contract; a scenario says in which state it begins, and `window.fake` lets a test make things happen.
  */
-import type { AccountStatus, LoginFlow, SyncState } from "../../preload/contract/account.ts";
+import type { AccountStatus, LoginFlow, Rescued, SyncState } from "../../preload/contract/account.ts";
 import type { Preferences } from "../../preload/contract/app.ts";
 import type { Answer, Failure, FailureCode } from "../../preload/contract/define.ts";
 import type { CommandName, EventName, Events, Handlers } from "../../preload/contract/index.ts";
@@ -11,6 +11,7 @@ import type { Item } from "../../preload/contract/timeline.ts";
 import type { VaultStatus } from "../../preload/contract/vault.ts";
 import type { Flow } from "../../preload/contract/verification.ts";
 import { fakeBackup, type BackupScenario, type FakeBackup } from "./bridge-backup.ts";
+import { fakeInvites, type FakeInvites, type InvitesScenario } from "./bridge-invites.ts";
 import { fakeTrust, type FakeTrust, type TrustScenario } from "./bridge-trust.ts";
 import { fakeVerification, type FakeVerification } from "./bridge-verification.ts";
 import { fakeRooms, own, type FakeRoom } from "./bridge-rooms.ts";
@@ -25,12 +26,16 @@ export type Scenario = {
   preferences?: Partial<Preferences>;
   lastOpened?: string;
   atRisk?: boolean;
+  /** What could be saved of an account whose files are damaged (`sync` is `stopped`). */
+  rescued?: Rescued;
   /** Verifications that have begun. */
   verifications?: Flow[];
   /** Identity, devices, keys and whom to trust. */
   trust?: TrustScenario;
   /** Backup, restore, files of keys. */
   backup?: BackupScenario;
+  /** Codes, joins with those of others, and links that were opened. */
+  invites?: InvitesScenario;
   /** Every answer waits this long. */
   latencyMs?: number;
   /** Commands that fail, and how. */
@@ -51,6 +56,9 @@ export type Fake = {
   verification: FakeVerification;
   trust: FakeTrust;
   backup: FakeBackup;
+  invites: FakeInvites;
+  /** A direct chat with them comes, as after a join. */
+  meet(userId: string): string;
   items(roomId: string): Item[];
   room(roomId: string): Room | undefined;
 };
@@ -94,6 +102,7 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
     roomsWidthPx: 312,
     remindedMs: 0,
     camera: "",
+    lockAfterMinutes: 0,
     ...scenario.preferences,
   };
   let count = 0;
@@ -210,9 +219,18 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
     },
   });
 
+  const invites = fakeInvites({
+    scenario: scenario.invites ?? {},
+    ownId: own.userId,
+    emit,
+    fail: (code, details) => {
+      throw new FakeError(code, details);
+    },
+  });
+
   const handlers: Handlers<CommandName> = {
     ...trust.handlers,
-    "invites.inspect": () => ({ kind: "unknown", reason: "not-a-code" }),
+    ...invites.handlers,
     ...backup.handlers,
     ...verification.handlers,
     "account.discover": ({ server }) => {
@@ -242,12 +260,23 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
       emit("account.changed", { status });
       return { userId: status.userId, deviceId: status.deviceId };
     },
+    "account.rescue": ({ password }) => {
+      if (password !== "correct") throw new FakeError("forbidden");
+      if (status.at !== "signed-in") throw new FakeError("not-signed-in");
+      status = { ...status, deviceId: "ANEWDEVICE", sync: { at: "live", lastMs: Date.now() } };
+      emit("account.changed", { status });
+      const saved = scenario.rescued ?? {
+        ...{ roomKeys: 1893, roomKeysComplete: true },
+        ...{ secrets: ["backup", "master", "selfSigning", "userSigning"], messages: "kept" },
+      };
+      return { userId: status.userId, deviceId: status.deviceId, saved };
+    },
     "account.list": () => (status.at === "signed-in" ? [status] : []),
     "account.status": () => status,
     "account.logout": ({ force }) => {
       const risk = backup.unbackedUp();
       if (scenario.atRisk === true && risk.unbackedUp > 0 && force !== true)
-        throw new FakeError("history-at-risk", risk);
+        throw new FakeError("history-at-risk", { ...risk, conversations: 312 });
       status = { at: "signed-out" };
       emit("account.changed", { status });
       return { serverTold: true };
@@ -261,6 +290,7 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
       preferences = { ...preferences, ...(change as Partial<Preferences>) };
       return preferences;
     },
+    "app.active": () => ({}),
     "app.openLink": () => ({}),
     "vault.status": () => vault,
     "vault.unlock": (input) => {
@@ -406,6 +436,25 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
     verification: verification.fake,
     trust: trust.fake,
     backup: backup.fake,
+    invites: invites.fake,
+    meet(userId) {
+      const roomId = `!met${(count += 1)}:tessera.example`;
+      const room: Room = {
+        ...{
+          roomId,
+          kind: "dm",
+          name: userId.slice(1).split(":")[0] ?? "",
+          membership: "join",
+          encrypted: true,
+          directUserId: userId,
+        },
+        ...{ unread: { messages: 0, mentions: 0 }, lastActivityMs: Date.now(), members: 2 },
+        ...{ muted: false, favourite: false },
+      };
+      rooms.set(roomId, { room, items: [], members: [] });
+      emit("rooms.changed", { roomIds: [roomId] });
+      return roomId;
+    },
     sends: "ok",
     emit,
     setSync(at) {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { startHost, type Host } from "../../main/host/host.ts";
@@ -300,6 +300,59 @@ test("a window's door: links open checked, a chosen file is a grant", async () =
   const chosen = (await ask("file.choose", { purpose: "open" })) as { value: { path: string } };
   expect(chosen.value).toMatchObject({ name: "keys.txt", sizeBytes: 5 });
   expect(chosen.value.path).toMatch(/^[\w-]{22}$/);
+});
+
+test("a window saves what it drew into the file that was chosen, once, for this person alone", async () => {
+  const folder = temporaryFolder();
+  const file = path.join(folder, "code.svg");
+  writeFileSync(file, "what was there before");
+  const host = await startHost({
+    profile: temporaryFolder(),
+    door: "electron",
+    version: "0",
+    workerUrl,
+    keychain: fakeKeychain(),
+    chooseFile: () => Promise.resolve({ path: file }),
+  });
+  onTestFinished(() => host.stop());
+  const ask = (name: string, input: object, isWindow = true) =>
+    host.handle({ id: 1, name, input }, { door: "electron", isWindow });
+  const base64 = Buffer.from("<svg/>").toString("base64");
+  const choose = async () => (await ask("file.choose", { purpose: "save" })) as { value: { path: string } };
+  const grant = (await choose()).value.path;
+  expect(await ask("file.save", { path: file, base64 })).toMatchObject({ error: { code: "forbidden" } });
+  expect(await ask("file.save", { path: grant, base64: "<svg/>" })).toMatchObject({ error: { code: "bad-request" } });
+  expect(await ask("file.save", { path: grant, base64 })).toMatchObject({ ok: true, value: { sizeBytes: 6 } });
+  expect(readFileSync(file, "utf8")).toBe("<svg/>");
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  expect(readdirSync(folder)).toEqual(["code.svg"]);
+  expect(await ask("file.save", { path: grant, base64 })).toMatchObject({ error: { code: "forbidden" } });
+  expect(await ask("file.save", { path: file, base64 }, false)).toMatchObject({ error: { code: "unsupported" } });
+  rmSync(folder, { recursive: true });
+  expect(await ask("file.save", { path: (await choose()).value.path, base64 })).toMatchObject({
+    error: { code: "not-found" },
+  });
+});
+
+test("links that the system opens wait for the window, one of many, and are in no event and no log", async () => {
+  const lines: string[] = [];
+  const { host, value } = await start(temporaryFolder(), fakeKeychain(), (line) => lines.push(line));
+  onTestFinished(() => host.stop());
+  const events: unknown[] = [];
+  host.on((event) => events.push(event));
+  expect(await value("app.takeLink")).toEqual({ others: 0 });
+  for (const text of ["https://example.org", "file:///etc/passwd", "--profile=/tmp", `matrix:${"a".repeat(3000)}`])
+    host.openLink(text);
+  expect(await value("app.takeLink")).toEqual({ others: 0 });
+  for (let count = 0; count < 50; count += 1) host.openLink(`matrix:u/p${count}:example.org?action=chat&x.sj=SECRET`);
+  host.openLink("tessera:u/last:example.org");
+  expect(events).toEqual([{ event: "app.linkWaiting", payload: {} }]);
+  expect(await value("app.takeLink")).toEqual({
+    text: "matrix:u/p0:example.org?action=chat&x.sj=SECRET",
+    others: 50,
+  });
+  expect(await value("app.takeLink")).toEqual({ others: 0 });
+  expect(lines.join("\n")).not.toContain("SECRET");
 });
 
 test("the profile and its logs hold no password, passphrase, key or token", async () => {

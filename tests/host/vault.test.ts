@@ -332,6 +332,68 @@ describe("by passphrase", () => {
     }
   });
 
+  test("a keychain that lost the key gets it back when the passphrase opens, one whose entry was replaced only when asked to", async () => {
+    const folder = temporaryFolder();
+    const keychain = fakeKeychain();
+    const first = open(folder, keychain).vault;
+    await first.settled();
+    await first.setPassphrase("correct horse", undefined);
+    first.stop();
+    const [[name, entry] = ["", ""]] = [...keychain.entries];
+    keychain.entries.set(name, "other");
+    const changed = open(folder, keychain).vault;
+    await changed.settled();
+    await changed.unlock("correct horse");
+    await changed.lock();
+    expect(keychain.entries.get(name)).toBe("other");
+    changed.stop();
+    keychain.entries.clear();
+    const lost = open(folder, keychain).vault;
+    expect(await settledAt(lost)).toBe("missing");
+    await lost.unlock("correct horse");
+    await until(() => keychain.entries.get(name) === entry);
+    lost.stop();
+    expect(await settledAt(open(folder, keychain).vault)).toBe("ready");
+  });
+
+  test("nobody waits for a keychain that hangs while it gets the key back, and locking ends it", async () => {
+    const folder = temporaryFolder();
+    const keychain = fakeKeychain();
+    const first = open(folder, keychain).vault;
+    await first.settled();
+    await first.setPassphrase("correct horse", undefined);
+    first.stop();
+    keychain.entries.clear();
+    const { vault } = open(folder, keychain);
+    await vault.settled();
+    keychain.prompt();
+    await vault.unlock("correct horse");
+    expect(vault.status().at).toBe("ready");
+    await until(() => vault.status().keychain.waiting === true);
+    await vault.lock();
+    expect(vault.status().at).toBe("locked");
+    await vault.unlock("correct horse");
+  });
+
+  test("a profile of the passphrase alone moves into a keychain only once that gives the key back", async () => {
+    const folder = temporaryFolder();
+    const keychain = fakeKeychain();
+    const { vault } = open(folder, keychain, "correct horse");
+    await vault.settled();
+    expect(vault.status().keychain.unused).toBe(true);
+    const before = hashesOf(folder);
+    const forgetful = { ...keychain, write: () => Promise.resolve() };
+    const other = open(temporaryFolder(), forgetful, "correct horse").vault;
+    await other.settled();
+    await other.retryKeychain();
+    expect(other.status()).toMatchObject({ at: "ready", keychain: { unused: true }, passphrase: true });
+    expect(hashesOf(folder)).toEqual(before);
+    await vault.retryKeychain();
+    expect(vault.status().keychain.unused).toBeUndefined();
+    vault.stop();
+    expect(await settledAt(open(folder, keychain).vault)).toBe("ready");
+  });
+
   test("it opens while the keychain's prompt hangs", async () => {
     const folder = temporaryFolder();
     const keychain = fakeKeychain();

@@ -110,6 +110,34 @@ const pages: { name: string; scenario: Scenario; act?: (page: Page) => Promise<v
     },
     shown: ".tick",
   },
+  { name: "a damaged account", scenario: { sync: "stopped" }, shown: ".primary" },
+  {
+    name: "what was saved of a damaged account",
+    scenario: { sync: "stopped" },
+    act: async (page) => {
+      await page.locator(".primary").click();
+      await page.locator("input").fill("correct");
+      await page.locator(".primary").click();
+    },
+    shown: ".sign",
+  },
+  {
+    name: "a repair that asks for the key",
+    scenario: {
+      trust: {
+        status: { problems: ["master-key-missing-in-storage"] },
+        repair: {
+          alone: [{ problem: "master-key-missing-in-storage", needs: "recovery-key", tried: false }],
+          withKey: [],
+        },
+      },
+    },
+    act: async (page) => {
+      await section("encryption")(page);
+      await page.locator("[aria-labelledby=identity-heading] .primary").click();
+    },
+    shown: ".box textarea",
+  },
   { name: "keep your history safe", scenario: { trust: { status: none } }, shown: "[role=dialog] form" },
   {
     name: "a passphrase of one's own",

@@ -183,7 +183,7 @@ test("what an earlier run left goes on by itself once the server is there, and w
     window.fake.backup.end("restore", { code: "unreachable" });
   });
   const tray = page.getByRole("list", { name: "Running in the background" });
-  await tray.getByText("goes on when your server answers").waitFor();
+  await tray.getByText(/It goes on by itself\.$/).waitFor();
   // the connection itself stood all the while: the restore tries again of its own accord
   await begun(page, "restore");
   expect(await inputsOf(page, "backup.resume")).toHaveLength(2);

@@ -103,7 +103,9 @@ test("signing out says what would be lost and deletes nothing before one insists
   await page.getByRole("button", { name: /^Sign out and lose it/ }).click();
   const lose = page.getByRole("button", { name: "Sign out and lose them" });
   expect(await lose.isDisabled()).toBe(true);
-  await page.getByLabel("Type “lose them” to go on").fill("lose them");
+  await page
+    .getByLabel("Type “sign out and lose 312 conversations’ keys” to go on")
+    .fill("Sign out and lose 312 conversations' keys");
   await lose.click();
   await page.getByRole("heading", { name: "Sign in to Tessera" }).waitFor();
   const forced = await page.evaluate(() =>

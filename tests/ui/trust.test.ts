@@ -236,6 +236,14 @@ test("one chat can have a choice of its own", async () => {
     (calls) => calls.some((input) => JSON.stringify(input) === JSON.stringify({ sendTo: "everyone", roomId: lab })),
   );
   await page.getByText("7 devices of 4 people can read what you write here.").waitFor();
+
+  await page.getByRole("button", { name: "Use the choice for all chats" }).click();
+  await page.getByRole("alertdialog").getByRole("button", { name: "Choose it all the same" }).click();
+  await eventually(
+    () => inputsOf(page, "trust.policy"),
+    (calls) => calls.some((input) => JSON.stringify(input) === JSON.stringify({ sendTo: null, roomId: lab })),
+  );
+  expect(await page.getByRole("radio", { name: "Devices their owner vouches for" }).isChecked()).toBe(true);
 });
 
 test("who can read is said above the composer, and listed with the reasons", async () => {

@@ -76,9 +76,13 @@ function corners(look: Look, width: number, height: number): [Point, Point, Poin
 
 const quietModules = 4;
 
-type Flat = { size: number; dark: Uint8Array };
+/** A code's modules, its white edge included, row by row. */
+export type Flat = { size: number; dark: Uint8Array };
+/** What is to be read, or a code as some window draws it. */
+export type CodeContent = Uint8Array | string | Flat;
 
-function flatCode(content: Uint8Array | string): Flat {
+function flatCode(content: CodeContent): Flat {
+  if (typeof content === "object" && "dark" in content) return content;
   const { size, data } = encode(typeof content === "string" ? content : Array.from(content), {
     ecc: "L",
     border: quietModules,
@@ -87,7 +91,7 @@ function flatCode(content: Uint8Array | string): Flat {
 }
 
 /** Without `content` the desk alone. */
-export function drawFrame(content: Uint8Array | string | undefined, look: Look, width = 640, height = 480): Frame {
+export function drawFrame(content: CodeContent | undefined, look: Look, width = 640, height = 480): Frame {
   const light = new Float32Array(width * height);
   const code = content === undefined ? undefined : flatCode(content);
   const map = homography(corners(look, width, height));

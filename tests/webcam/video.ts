@@ -1,7 +1,7 @@
 /** Frames as a YUV4MPEG2 file, which Chromium plays as its camera, again and again. Source: mjpegtools, yuv4mpeg(5). */
 import { closeSync, openSync, writeSync } from "node:fs";
 import path from "node:path";
-import { drawFrame, plain, type Frame, type Look } from "./scene.ts";
+import { drawFrame, plain, type CodeContent, type Frame, type Look } from "./scene.ts";
 
 const framesASecond = 12;
 
@@ -36,7 +36,7 @@ const mixed = (from: Look, to: Look, part: number): Look => {
 };
 
 /** A hand brings the code in from the side, tilted, in dim light and out of focus, and holds it there. */
-export function approach(content: Uint8Array | string): Frame[] {
+export function approach(content: CodeContent): Frame[] {
   const dim = { ...plain, ink: 38, paper: 118, noise: 7 };
   const outside: Look = { ...dim, at: [1.16, 0.72], size: 0.86, tilt: [18, -24], turn: 21, blurPx: 2.4, seed: 11 };
   const held: Look = { ...dim, at: [0.52, 0.49], size: 0.8, tilt: [10, 14], turn: 7, blurPx: 0.8, seed: 41 };
@@ -50,7 +50,7 @@ export const nothing = (count = 6): Frame[] =>
   Array.from({ length: count }, (_, index) => drawFrame(undefined, { ...plain, noise: 6, seed: 900 + index }));
 
 /** One code, held well. */
-export const held = (content: Uint8Array | string, count = 6): Frame[] =>
+export const held = (content: CodeContent, count = 6): Frame[] =>
   Array.from({ length: count }, (_, index) => drawFrame(content, { ...plain, seed: 700 + index, tilt: [6, -8] }));
 
 /** What Chromium is started with to play the frames as its camera. */

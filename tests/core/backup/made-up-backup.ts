@@ -65,6 +65,18 @@ export const backedUp = (sessionData: Record<string, unknown>): BackedUp => ({
   session_data: sessionData,
 });
 
+/** The public half of a key that nobody has. */
+export const strangersKey = (): string => unpadded(rawPublic(generateKeyPairSync("x25519").publicKey));
+
+/** A backup's key as another client makes it. */
+export function backupKeyPair(): { publicKey: string; privateKey: Buffer } {
+  const { publicKey, privateKey } = generateKeyPairSync("x25519");
+  return {
+    publicKey: unpadded(rawPublic(publicKey)),
+    privateKey: privateKey.export({ format: "der", type: "pkcs8" }).subarray(-32),
+  };
+}
+
 /** So many sound sessions, spread over these rooms. */
 export function madeUpBackup(publicKey: string, roomIds: string[], count: number): Rooms {
   const rooms: Rooms = Object.fromEntries(roomIds.map((roomId) => [roomId, { sessions: {} }]));

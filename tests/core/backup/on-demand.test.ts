@@ -31,6 +31,40 @@ test("an undecryptable message asks the backup for its own session, and says so 
   expect(again.proxy.seen(isMany)).toEqual([]);
 });
 
+test.each([
+  ["breaks off", { kind: "drop" }],
+  ["refuses", { kind: "status", status: 400, body: { errcode: "M_UNKNOWN" } }],
+] as const)("a session for which the server always %s holds up no other", async (_, fault) => {
+  const ana = await person("ana");
+  const { recoveryKey } = await setUp(ana);
+  const roomIds: string[] = [];
+  for (let n = 0; n < 3; n++) {
+    const { roomId } = await ana.core.ok("rooms.create", { kind: "group" });
+    await ana.core.sent(roomId, await ana.core.send(roomId, "in the backup"));
+    roomIds.push(roomId);
+  }
+  await ana.core.until(async () => {
+    const status = await ana.core.ok("backup.status", {});
+    return status.at === "on" && status.backedUp === 3;
+  }, "the backup");
+  await ana.core.stop();
+  const again = await person("again", await server().login(ana.account));
+  for (const roomId of roomIds) {
+    await again.core.room(roomId);
+    await again.core.history(roomId);
+  }
+  // whichever is asked for first
+  let first: string | undefined;
+  again.proxy.on({ ...isOneKey, when: ({ path }) => path === (first ??= path) }, fault);
+  await again.core.ok("trust.recover", { recoveryKey });
+  const readable = async () => {
+    const loaded = await Promise.all(roomIds.map((roomId) => again.core.load(roomId)));
+    return loaded.filter((items) => items.some((item) => item.body === "in the backup")).length;
+  };
+  await again.core.until(async () => (await readable()) === 2, "the two others");
+  expect(first).toBeDefined();
+});
+
 test("a session that the backup lacks is asked for once, and the message says that it was looked for", async () => {
   const ana = await person("ana");
   const ben = await person("ben");

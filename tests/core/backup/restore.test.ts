@@ -3,39 +3,15 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { createBackupStore } from "../../../main/core/storage/backup-store.ts";
 import { openAccountDatabase } from "../../../main/core/storage/database.ts";
-import type { Account } from "../../homeserver/homeserver.ts";
-import { databaseKey, sameAs, startCore, type Core } from "../core.ts";
-import { eventually, useHomeserver, type Person } from "../people.ts";
-import { backedUp, clearSession, madeUpBackup, madeUpSession, sealFor, type Rooms } from "./made-up-backup.ts";
+import { databaseKey, sameAs, startCore } from "../core.ts";
+import { eventually, useHomeserver } from "../people.ts";
+import { backupScene } from "./backup-scene.ts";
+import { backedUp, clearSession, madeUpBackup, madeUpSession, sealFor } from "./made-up-backup.ts";
 
 const { server, person, room } = useHomeserver();
 
-type Version = { version: string; count: number; auth_data: { public_key: string } };
+const { put, versionOf, safe, newDevice, uploaded, restore } = backupScene({ server, person });
 const keysPath = /\/room_keys\/keys/;
-const versionOf = (account: Account) =>
-  server().api<Version>("GET", "v3/room_keys/version", { token: account.accessToken });
-const put = async (account: Account, rooms: Rooms) => {
-  const { version } = await versionOf(account);
-  await server().api("PUT", "v3/room_keys/keys", { token: account.accessToken, query: { version }, body: { rooms } });
-};
-/** Somebody with an identity, recovery and a backup. */
-const safe = async (name: string): Promise<Person & { recoveryKey: string }> => {
-  const one = await person(name);
-  const { recoveryKey } = await one.core.ok("trust.setUp", {
-    password: one.account.password,
-    recovery: { kind: "key" },
-  });
-  return { ...one, recoveryKey };
-};
-/** The same account on a computer that has nothing of it. */
-const newDevice = async (of: Person): Promise<Person> => person("again", await server().login(of.account));
-const uploaded = (core: Core) =>
-  core.until(async () => {
-    const status = await core.ok("backup.status", {});
-    return status.at === "on" && status.total > 0 && status.backedUp === status.total ? status : undefined;
-  }, "a backup of all keys");
-const restore = (core: Core, recoveryKey?: string, operationId = randomUUID() as string) =>
-  core.ok("backup.restore", { operationId, ...(recoveryKey === undefined ? {} : { recoveryKey }) });
 
 test("a new device reads the whole history again by the recovery key, and uploads nothing of it", async () => {
   const ana = await safe("ana");
@@ -189,6 +165,8 @@ test("cancelled, it says so and can be resumed; another restore beside it is ref
   });
   await ana.core.ok("backup.cancel", { operationId });
   expect(await begun).toMatchObject({ ok: false, error: { code: "cancelled" } });
-  expect(await ana.core.ok("backup.operations", {})).toMatchObject([{ operationId, at: "interrupted" }]);
+  expect(await ana.core.ok("backup.operations", {})).toMatchObject([
+    { operationId, at: "interrupted", failure: { code: "cancelled" } },
+  ]);
   expect(await ana.core.ok("backup.resume", { operationId })).toMatchObject({ total: 1500, failed: [] });
 });

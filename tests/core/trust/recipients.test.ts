@@ -104,6 +104,12 @@ test("what a room chooses holds for that room; verified people alone means their
   const { rooms } = await scene.alice.core.ok("trust.simulate", { sendTo: "verified-users" });
   expect(rooms.map(({ roomId }) => roomId)).toEqual([open]);
   expect(rooms[0]?.withheld.map(({ device }) => device.deviceId)).toContain(hers.deviceId);
+  expect(await scene.alice.core.ok("trust.policy", { sendTo: null, roomId: strict })).toEqual({
+    sendTo: "signed-devices",
+    effective: "signed-devices",
+  });
+  const { receives } = await scene.alice.core.ok("trust.recipients", { roomId: strict });
+  expect(receives.map(({ deviceId }) => deviceId)).toContain(hers.deviceId);
 });
 
 test("a device that has no key to begin a session with is named", async () => {

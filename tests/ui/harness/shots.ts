@@ -2,6 +2,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
+import type { Invite } from "../../../preload/contract/invites.ts";
+import { inviteLink } from "../../fakes/bridge-invites.ts";
 import { roomIds } from "../../fakes/bridge-rooms.ts";
 import { recoveryKey } from "../../fakes/bridge-trust.ts";
 import { launch, openWindow, type OpenOptions } from "./browser.ts";
@@ -269,6 +271,72 @@ Object.assign(
   }),
 );
 
+const rescued = { roomKeys: 1204, roomKeysComplete: false, secrets: ["backup"], messages: "fetched-again" } as const;
+Object.assign(
+  shots,
+  inBoth("recovery-damaged", { scenario: { sync: "stopped" } }),
+  inBoth("recovery-saved", {
+    scenario: { sync: "stopped", rescued: { ...rescued, secrets: [...rescued.secrets] } },
+    act: async (page) => {
+      await page.locator(".primary").click();
+      await page.locator("input").fill("correct");
+      await page.locator(".primary").click();
+      await page.locator(".sign").first().waitFor();
+    },
+  }),
+  inBoth("recovery-repair", {
+    height: 1300,
+    scenario: {
+      lastOpened: ana,
+      trust: {
+        status: { problems: ["master-key-missing-in-storage"] },
+        repair: {
+          alone: [{ problem: "master-key-missing-in-storage", needs: "recovery-key", tried: false }],
+          withKey: [],
+        },
+      },
+    },
+    act: async (page) => {
+      await settings("encryption")(page);
+      await page.locator("[aria-labelledby=identity-heading] .primary").click();
+      await page.locator(".box textarea").waitFor();
+    },
+  }),
+  inBoth("recovery-left", {
+    height: 1300,
+    scenario: {
+      lastOpened: ana,
+      trust: {
+        status: { problems: ["storage-of-unknown-kind", "backup-not-signed"], recovery: "incomplete" },
+        repair: { alone: [{ problem: "storage-of-unknown-kind", needs: "set-up", tried: true }], withKey: [] },
+      },
+    },
+    act: async (page) => {
+      await settings("encryption")(page);
+      await page.locator("[aria-labelledby=identity-heading] .primary").click();
+      await page.locator(".box").waitFor();
+    },
+  }),
+  inBoth("recovery-coverage", {
+    height: 1250,
+    scenario: {
+      lastOpened: ana,
+      trust: { practice: { lastDrill: { atMs: Date.parse("2025-09-01T09:00:00"), ok: true }, due: true } },
+    },
+    act: settings("recovery"),
+  }),
+  inBoth("recovery-lock", { height: 900, scenario: { lastOpened: ana }, act: settings("privacy") }),
+  inBoth("recovery-sign-out", {
+    scenario: { lastOpened: ana, atRisk: true },
+    act: async (page) => {
+      await settings("account")(page);
+      await page.locator(".section .button.danger").click();
+      await page.locator("[role=dialog] .button.danger").click();
+      await page.locator("[role=dialog] .way").last().click();
+    },
+  }),
+);
+
 const restoring = async (page: Page): Promise<void> => {
   await settings("recovery")(page);
   await page.locator("[aria-labelledby=backup-heading] .row .button").click();
@@ -375,9 +443,159 @@ Object.assign(
   }),
 );
 
+const flyer = {
+  ...{ tokenId: "t1", kind: "contact", preset: "card", label: "Flyer", state: "active", ownedHere: true },
+  ...{ createdAtMs: Date.parse("2026-05-03T10:00:00"), expiresAtMs: Date.parse("2026-08-01T10:00:00") },
+  uses: ["@ben:far.example"],
+} as const satisfies Invite;
+const bensLink = inviteLink("@ben:far.example", 7);
+const codes = async (page: Page): Promise<void> => {
+  await page.locator(".top .icon-button").first().click();
+  await page.locator("[role=dialog]").waitFor();
+};
+Object.assign(
+  shots,
+  inBoth("invites-code", {
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await codes(page);
+      await page.locator("[role=dialog] svg[role=img]").waitFor();
+    },
+  }),
+  inBoth("invites-joined", {
+    height: 900,
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await codes(page);
+      await page.locator("[role=dialog] svg[role=img]").waitFor();
+      await page.evaluate(() => {
+        window.fake.invites.use("token1", "@ben:far.example");
+        window.fake.invites.ask({ requestId: "r", userId: "@eve:elsewhere.example", tokenId: "token1" });
+      });
+    },
+  }),
+  inBoth("invites-form", {
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await codes(page);
+      await page.locator("[role=dialog] .others .link").first().click();
+    },
+  }),
+  inBoth("invites-scan", {
+    height: 900,
+    context: { permissions: ["camera"] },
+    scenario: { lastOpened: ana },
+    act: async (page) => {
+      await codes(page);
+      await page.locator("[role=dialog] fieldset label").nth(1).click();
+    },
+  }),
+  inBoth("invites-sheet", {
+    scenario: {
+      lastOpened: ana,
+      invites: {
+        scans: {
+          code: {
+            ...{ kind: "invite", userId: "@ben:far.example", inviteKind: "contact", own: false },
+            ...{ label: "Flyer", expiresAtMs: Date.parse("2026-05-13T09:43:00") },
+          },
+        },
+      },
+    },
+    act: (page) =>
+      page.evaluate(() => {
+        window.fake.invites.open("code");
+        for (let more = 0; more < 3; more += 1) window.fake.invites.open("code");
+      }),
+  }),
+  inBoth("invites-joining", {
+    scenario: { lastOpened: ana, invites: { links: [bensLink] } },
+    act: (page) => page.locator("[role=dialog] .primary").click(),
+  }),
+  inBoth("invites-changed", {
+    scenario: { lastOpened: ana, invites: { links: [bensLink], changed: ["@ben:far.example"] } },
+    act: (page) => page.locator("[role=dialog] .primary").click(),
+  }),
+  inBoth("invites-notes", {
+    height: 900,
+    scenario: {
+      lastOpened: ana,
+      invites: {
+        codes: [flyer],
+        requests: [{ requestId: "r", userId: "@eve:elsewhere.example", tokenId: "t1" }],
+        alarms: [
+          {
+            alarmId: "a",
+            kind: "two-users",
+            tokenId: "t1",
+            userIds: ["@ben:far.example", "@eve:far.example"],
+            atMs: 0,
+          },
+        ],
+        joins: [
+          { joinId: "j", userId: "@ben:far.example", state: { at: "waiting" } },
+          { joinId: "k", userId: "@ana:example.org", state: { at: "waiting" } },
+        ],
+      },
+    },
+  }),
+  inBoth("invites-mutual", {
+    scenario: {
+      lastOpened: ana,
+      invites: { joins: [{ joinId: "k", userId: "@ana:example.org", state: { at: "waiting" } }] },
+    },
+    act: (page) =>
+      page.evaluate((roomId) => {
+        window.fake.invites.to({ at: "done", result: "mutual", roomId });
+      }, ana),
+  }),
+  inBoth("invites-keys-differ", {
+    scenario: {
+      lastOpened: ana,
+      invites: { joins: [{ joinId: "k", userId: "@ana:example.org", state: { at: "failed", code: "keys-differ" } }] },
+    },
+  }),
+  inBoth("invites-settings", {
+    height: 900,
+    scenario: {
+      lastOpened: ana,
+      invites: {
+        codes: [
+          flyer,
+          { ...flyer, tokenId: "t2", preset: "public", label: "Poster", state: "active", uses: [] },
+          { ...flyer, tokenId: "t3", preset: "personal-link", label: "Jo", state: "withdrawn", uses: [] },
+        ],
+      },
+    },
+    act: async (page) => {
+      await settings("invites")(page);
+      await page.locator("summary").click();
+    },
+  }),
+  {
+    "invites-large-text": {
+      scenario: { lastOpened: ana },
+      act: async (page: Page) => {
+        await codes(page);
+        await page.evaluate(() => (document.documentElement.style.fontSize = "200%"));
+      },
+    },
+    "invites-card": {
+      scenario: { lastOpened: ana },
+      act: async (page: Page) => {
+        await page.evaluate(() => (window.print = () => undefined));
+        await codes(page);
+        await page.locator("[role=dialog] .ways .button").nth(2).click();
+        await page.emulateMedia({ media: "print" });
+      },
+    },
+  },
+);
+
 const [folder = "test-results/shots", ...wanted] = process.argv.slice(2);
 await mkdir(folder, { recursive: true });
-const [browser, harness] = await Promise.all([launch(), serveWindow()]);
+const camera = ["--use-fake-device-for-media-stream"];
+const [browser, harness] = await Promise.all([launch(camera), serveWindow()]);
 for (const [name, { act, ...options }] of Object.entries(shots)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   const { page, trouble } = await openWindow(browser, harness, { fixedTime: "2026-05-12T09:43:00", ...options });
