@@ -1,5 +1,6 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
+import type { Invite } from "../../preload/contract/invites.ts";
 import { eventually } from "../eventually.ts";
 import { useWindow } from "./harness/use-window.ts";
 
@@ -58,6 +59,25 @@ test("stale and unconfirmed devices are proposed, and go with one password", asy
   await dialog.waitFor({ state: "detached" });
   expect(await page.evaluate(() => window.fake.trust.signedOut)).toEqual(["WEBBROWSER", "OLDLAPTOPX"]);
   expect(await row(page, "Old laptop").count()).toBe(0);
+});
+
+test("codes that a device knows go with it, unless one wants to keep them", async () => {
+  const code = { tokenId: "t1", kind: "contact", preset: "card", createdAtMs: 0, ownedHere: true } as const;
+  const codes: Invite[] = [
+    { ...code, state: "active", uses: [] },
+    { ...code, state: "withdrawn", uses: [], tokenId: "t2" },
+  ];
+  const { page } = await open({ scenario: { invites: { codes } } });
+  await settings(page, "Devices");
+  await page.getByRole("button", { name: "Sign out Old laptop" }).click();
+  const dialog = page.getByRole("dialog", { name: "Sign out this device?" });
+  expect(await dialog.getByRole("checkbox", { name: "Also withdraw the invite code known there" }).isChecked()).toBe(
+    true,
+  );
+  await dialog.getByRole("button", { name: "Sign out 1 device" }).click();
+  await page.getByText("1 device signed out").waitFor();
+  expect(await inputsOf(page, "invites.knownBy")).toEqual([{ deviceIds: ["OLDLAPTOPX"] }]);
+  expect(await inputsOf(page, "invites.withdraw")).toEqual([{ tokenId: "t1" }]);
 });
 
 test("where the server asks on its own page, that page opens in the browser", async () => {

@@ -721,6 +721,16 @@ describe("codes that were given away", () => {
     );
   });
 
+  test("a single-use code whose maker is silent is taken over only by the person's word", async () => {
+    const request = { requestId: "r", userId: ben, tokenId: "t1", takeOver: true } as const;
+    const page = await opened({ scenario: { invites: { codes: [code], requests: [request] } } });
+    const ask = page.getByRole("region", { name: "Let this device answer for the code?" });
+    await ask.getByText(ben).waitFor();
+    await ask.getByRole("button", { name: "Answer here" }).click();
+    await page.getByText("This device answers for the code now").waitFor();
+    expect(await calls(page)).toEqual([{ name: "invites.answer", input: { requestId: "r", gave: true } }]);
+  });
+
   test("each alarm says what happened and lets one withdraw the code", async () => {
     const kinds: [Alarm["kind"], string][] = [
       ["second-key", "Someone may be posing as @ben:far.example"],
