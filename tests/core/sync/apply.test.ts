@@ -180,22 +180,35 @@ test("encrypted is never unset", async () => {
   expect(JSON.parse(first ?? "{}")).toEqual({ algorithm: "m.megolm.v1.aes-sha2", rotationPeriodMessages: 7 });
 });
 
+const queued = (transactionId: string) => ({
+  item_id: "~own",
+  transaction_id: transactionId,
+  room_id: roomId,
+  type: "m.room.message",
+  content: "{}",
+  encrypted: 1 as const,
+  queued_at_ms: 1,
+});
+
 test("an own message comes back under the item id that it had", async () => {
   const { parts, timeline } = makeParts();
   const queue = createQueueStore(parts.db);
-  queue.add({
-    item_id: "~own",
-    transaction_id: "txn",
-    room_id: roomId,
-    type: "m.room.message",
-    content: "{}",
-    encrypted: 1,
-    queued_at_ms: 1,
-  });
+  queue.add(queued("txn"));
+  queue.setState("~own", "sending");
   const event = { ...encrypted(), sender: me, unsigned: { transaction_id: "txn" } };
   await applyBatch(batchFrom(sync("t1", [event])), parts);
   expect(timeline.eventByItem("~own")?.event_id).toBe(event.event_id);
   expect(queue.ofRoom(roomId)).toEqual([]);
+});
+
+test("an event with the transaction id of a message that was never sent does not pass for it", async () => {
+  const { parts, timeline } = makeParts();
+  const queue = createQueueStore(parts.db);
+  queue.add(queued("txn"));
+  const event = { ...encrypted(), sender: me, unsigned: { transaction_id: "txn" } };
+  await applyBatch(batchFrom(sync("t1", [event])), parts);
+  expect(timeline.eventByItem("~own")).toBeUndefined();
+  expect(queue.ofRoom(roomId).map((row) => row.item_id)).toEqual(["~own"]);
 });
 
 test("no request that carries ciphertext or keys overtakes the barrier; others do not wait for it", async () => {
