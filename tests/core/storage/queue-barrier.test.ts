@@ -67,7 +67,7 @@ test("a message leaves after the barrier that followed its own encryption, and t
       () => steps.length,
       (length) => length === 5,
     );
-    expect(steps).toEqual(["encrypt one", "barrier", "encrypt two", "put one", "barrier"]);
+    expect(steps).toEqual(["encrypt one", "barrier", "put one", "encrypt two", "barrier"]);
     held.shift()?.();
     await eventually(
       () => held.length,
