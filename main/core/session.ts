@@ -384,7 +384,7 @@ export async function startSession(
   const openCrypto = async (): Promise<Crypto> => {
     const client = await import("./matrix/client.ts");
     cryptoDatabase.forgetFailures();
-    const core = await client.startCrypto(session, http, cryptoDatabase.globals);
+    const core = await client.startCrypto(session, http, cryptoDatabase);
     core.onKeys((keys) => {
       onKeys(core, keys).catch((error: unknown) => {
         log.error("rows of a late key could not be decrypted", error);

@@ -7,6 +7,7 @@ import type { Answer } from "../../preload/contract/define.ts";
 import type { BackupProgress, BackupStatus } from "../../preload/contract/backup.ts";
 import type { Item } from "../../preload/contract/timeline.ts";
 import type { FromWorker, Session, ToWorker, WorkerStart } from "../../main/core/worker-port.ts";
+import { coreLimits } from "../../main/host/core-worker.ts";
 import { report, stallChannel, type StallReport } from "./stall-worker.ts";
 
 export type MeasureStart = {
@@ -49,7 +50,10 @@ const peakMb = () => Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self
 const rssMb = () => process.memoryUsage.rss() / 2 ** 20;
 const hostDelays = monitorEventLoopDelay({ resolution: 1 });
 const channel = new BroadcastChannel(stallChannel);
-const worker = new Worker(new URL("./stall-worker.ts", import.meta.url), { workerData: workerStart });
+const worker = new Worker(new URL("./stall-worker.ts", import.meta.url), {
+  workerData: workerStart,
+  resourceLimits: coreLimits,
+});
 const post = (message: ToWorker) => {
   worker.postMessage(message);
 };

@@ -2,13 +2,16 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { RoomId, RoomKeyInfo } from "@matrix-org/matrix-sdk-crypto-wasm";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { createHttp } from "../../main/core/matrix/http.ts";
 import { startCrypto } from "../../main/core/matrix/client.ts";
 import { megolm, messageIndexOf, type Crypto, type Sharing } from "../../main/core/matrix/crypto.ts";
 import { createDeviceList } from "../../main/core/matrix/device-list.ts";
 import { createSharing } from "../../main/core/matrix/recipients.ts";
+import { importSessions } from "../../main/core/matrix/room-key-export.ts";
 import { openCryptoStore, type CryptoStore } from "../../main/core/storage/crypto-store/index.ts";
+import { madeUpKeys } from "../bench/made-up-keys.ts";
 import { startHomeserver, type Homeserver } from "../homeserver/homeserver.ts";
 
 /** What matrix/crypto.ts uses of the SDK's inside, each call on the pinned versions. When one drifts, this fails first. */
@@ -37,7 +40,7 @@ beforeAll(async () => {
       accessToken: account.accessToken,
     },
     http,
-    store.globals,
+    store,
   );
 });
 afterAll(async () => {
@@ -177,6 +180,34 @@ test("an algorithm that is not Megolm is refused before anything is encrypted", 
       content: {},
     }),
   ).rejects.toMatchObject({ code: "unsupported" });
+});
+
+test("keys that came are told by name, and nothing of them stays in Rust's memory", async () => {
+  const told: { roomId: string; sessionId: string }[] = [];
+  const stop = alice.onKeys((keys) => {
+    told.push(...keys);
+  });
+  const freed = vi.spyOn(RoomKeyInfo.prototype, "free");
+  const freedRooms = vi.spyOn(RoomId.prototype, "free");
+  const readRooms = vi.spyOn(RoomKeyInfo.prototype, "roomId", "get");
+  const readSenders = vi.spyOn(RoomKeyInfo.prototype, "senderKey", "get");
+  try {
+    const sessions = JSON.parse(madeUpKeys(20, 4)) as { room_id: string; session_id: string }[];
+    expect(await importSessions(alice, sessions)).toMatchObject({ imported: 20 });
+    await vi.waitFor(() => {
+      expect(told).toHaveLength(20);
+    });
+    const name = (key: { roomId: string; sessionId: string }) => `${key.roomId} ${key.sessionId}`;
+    const wanted = sessions.map((one) => name({ roomId: one.room_id, sessionId: one.session_id }));
+    expect(told.map(name).sort()).toEqual(wanted.sort());
+    expect(freed).toHaveBeenCalledTimes(20);
+    // each reading makes an object of its own in Rust's memory
+    expect(readRooms).toHaveBeenCalledTimes(freedRooms.mock.calls.length);
+    expect(readSenders).not.toHaveBeenCalled();
+  } finally {
+    stop();
+    vi.restoreAllMocks();
+  }
 });
 
 test("session counts come from the store", async () => {

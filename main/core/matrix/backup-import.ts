@@ -49,7 +49,9 @@ async function importOnce(crypto: Crypto, version: string, keys: Key[]) {
     byRoom.set(key.roomId, ofRoom);
   }
   const asIds = new Map([...byRoom].map(([roomId, ofRoom]) => [new RoomId(roomId), ofRoom]));
-  const result = await crypto.inner.machine.importBackedUpRoomKeys(asIds, () => undefined, version);
+  const { machine, inTurn } = crypto.inner;
+  // in turn: what is written while a sync is taken in is committed with it, and a checkpoint counts on the keys being there
+  const result = await inTurn(() => machine.importBackedUpRoomKeys(asIds, () => undefined, version));
   const counts = { imported: result.importedCount, readable: result.totalCount };
   result.free();
   return counts;

@@ -5,7 +5,7 @@ import type { Logger } from "matrix-js-sdk/lib/logger.js";
 import { CoreError } from "../errors.ts";
 import { isObject } from "../json.ts";
 import type { Session } from "../worker-port.ts";
-import { createCrypto, type Backend, type Crypto } from "./crypto.ts";
+import { createCrypto, type AsOne, type Backend, type Crypto } from "./crypto.ts";
 import type { Http } from "./http.ts";
 import { silenceSdkBackup } from "./sdk-backup.ts";
 
@@ -27,8 +27,12 @@ const quiet: Logger = {
  * Starts Rust crypto through matrix-js-sdk over the given store. `startClient` is never called, and nothing that looks up
  * the SDK's own Room leaves this file: `sendEvent` in a room that the SDK does not know goes out in clear.
  */
-export async function startCrypto(session: Session, http: Http, store: CryptoStoreGlobals): Promise<Crypto> {
-  for (const [name, value] of Object.entries(store))
+export async function startCrypto(
+  session: Session,
+  http: Http,
+  store: { globals: CryptoStoreGlobals; asOne: AsOne },
+): Promise<Crypto> {
+  for (const [name, value] of Object.entries(store.globals))
     if (/^(indexedDB|IDB[A-Za-z]*)$/.test(name))
       Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   silenceSdkBackup();
@@ -43,7 +47,7 @@ export async function startCrypto(session: Session, http: Http, store: CryptoSto
   await client.initRustCrypto({ useIndexedDB: true, cryptoDatabasePrefix: "tessera" });
   const backend: unknown = client.getCrypto();
   if (!isBackend(backend)) throw new CoreError("unexpected", { message: "Rust crypto did not start." });
-  return createCrypto(backend, http, quiet);
+  return createCrypto(backend, http, quiet, store.asOne);
 }
 
 const isBackend = (value: unknown): value is Backend =>

@@ -83,7 +83,10 @@ export const megolm = "m.megolm.v1.aes-sha2";
 export type Crypto = ReturnType<typeof createCrypto>;
 
 /** Everything that core asks of Rust crypto. `http` tells which of its requests failed: the backend itself swallows that. */
-export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
+/** What is written while the work runs is in the store as a whole after a kill, or not at all. */
+export type AsOne = <T>(work: () => Promise<T>) => Promise<T>;
+
+export function createCrypto(backend: Backend, http: Http, quiet: unknown, asOne: AsOne) {
   assertShape(backend);
   const machine = backend.olmMachine;
   const me = machine.userId.toString();
@@ -105,10 +108,12 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
   const identities = listeners<string[]>();
   const devices = listeners<string[]>();
 
-  const inner = backend.onRoomKeysUpdated.bind(backend);
+  // In the place of the SDK's own, which logs each key and looks for events that it was asked to decrypt: it is never asked. What it
+  // reads for that log stays in Rust's memory, which never shrinks, until V8 gets round to it: an import makes millions of them.
   backend.onRoomKeysUpdated = async (updated) => {
-    const plain = updated.map((key) => ({ roomId: key.roomId.toString(), sessionId: key.sessionId }));
-    await inner(updated);
+    const plain = updated.map(takeName);
+    // never while Rust's own call of this is on the stack: who hears it decrypts
+    await Promise.resolve();
     keys.tell(plain);
   };
 
@@ -364,18 +369,27 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
     /** Hands what a sync brought to Rust crypto; throws when it could not be taken, and then nothing of that sync may be saved. */
     receive: async (report: KeyReport, around = <T>(work: () => Promise<T>) => work()): Promise<void> => {
       if (report.changed.length > 0) queriesWanted++;
-      const received = await inTurn(() =>
-        around(() =>
-          backend.processSyncChanges({
-            toDeviceEvents: report.toDevice,
-            deviceLists: { changed: report.changed.filter(isUser), left: report.left.filter(isUser) },
-            oneTimeKeysCounts: report.counts ?? {},
-            unusedFallbackKeys: report.unusedFallbackKeys,
+      const batches = apart(report.toDevice);
+      const received: unknown[] = [];
+      const take = async (): Promise<void> => {
+        for (const [number, toDeviceEvents] of batches.entries()) {
+          const isLast = number === batches.length - 1;
+          const { changed, left } = number === 0 ? report : { changed: [], left: [] };
+          const counts = isLast ? report.counts : undefined;
+          const taken = await backend.processSyncChanges({
+            toDeviceEvents,
+            deviceLists: { changed: changed.filter(isUser), left: left.filter(isUser) },
+            oneTimeKeysCounts: counts ?? {},
+            unusedFallbackKeys: isLast ? report.unusedFallbackKeys : undefined,
             // with sync v2 a missing count would be read as zero
-            useMsc4186: report.counts === undefined,
-          }),
-        ),
-      );
+            useMsc4186: counts === undefined,
+          });
+          received.push(...taken);
+        }
+      };
+      // Rust crypto saves an Olm session that a message began before the room key that was in it: killed in between, it would meet
+      // the message again, used up, and the key would be lost
+      await inTurn(() => asOne(() => around(take)));
       for (const userId of report.left) tracked.delete(userId);
       if (report.changed.length > 0) queriesWanted++;
       toDevice.tell(received.flatMap((one) => toDeviceFrom(one) ?? []));
@@ -418,6 +432,35 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown) {
       send: (request: unknown) => backend.outgoingRequestsManager.outgoingRequestProcessor.makeOutgoingRequest(request),
     },
   };
+}
+
+/**
+ * Rust crypto compares a room key with what its store has of the session, and saves those of one call at its end: of two that come for
+ * one session the last would stay, though the first begins earlier. So no call gets two messages of one device.
+ */
+function apart(events: unknown[]): unknown[][] {
+  const batches: unknown[][] = [[]];
+  let seen = new Set<string>();
+  for (const event of events) {
+    const content = isObject(event) && isObject(event["content"]) ? event["content"] : {};
+    const device = text(content["sender_key"]);
+    if (device !== undefined && seen.has(device)) {
+      batches.push([]);
+      seen = new Set();
+    }
+    if (device !== undefined) seen.add(device);
+    batches.at(-1)?.push(event);
+  }
+  return batches;
+}
+
+/** Its name; the key's description itself is freed. */
+function takeName(key: RoomKeyInfo): RoomKey {
+  const { roomId, sessionId } = key;
+  const name = { roomId: roomId.toString(), sessionId };
+  roomId.free();
+  key.free();
+  return name;
 }
 
 function listeners<T>() {

@@ -41,7 +41,8 @@ export async function importSessions(crypto: Crypto, sessions: unknown[]): Promi
     else sound.push({ forwarding_curve25519_key_chain: [], ...session });
   }
   const taken = await importSound(sound, async (some) => {
-    const result = await crypto.inner.machine.importExportedRoomKeys(JSON.stringify(some), () => undefined);
+    const { machine, inTurn } = crypto.inner;
+    const result = await inTurn(() => machine.importExportedRoomKeys(JSON.stringify(some), () => undefined));
     const counts = { imported: result.importedCount, readable: result.totalCount };
     result.free();
     return counts;

@@ -8,6 +8,8 @@ export type CryptoDatabase = {
   globals: CryptoStoreGlobals;
   /** Everything written so far is on the disk. Throws `disk-full` where something could not be written. */
   barrier: () => Promise<void>;
+  /** What Rust crypto writes while this runs is there as a whole after a kill, or not at all. */
+  asOne: <T>(work: () => Promise<T>) => Promise<T>;
   /** A write failed: Rust crypto's memory is ahead of the file, so it has to be opened anew before anything else is done with it. */
   isBehind: () => boolean;
   /** Called just before it is opened anew. */
@@ -52,6 +54,7 @@ export function openCryptoDatabase(folder: string, key: Uint8Array, check: boole
       await store.sync();
       if (isBehind()) throw new CoreError("disk-full", { message: "The account's keys could not be written." });
     },
+    asOne: (work) => store.asOne(work),
     isBehind,
     forgetFailures: () => {
       forgiven = store.failures();

@@ -23,7 +23,7 @@ beforeAll(async () => {
   // nothing listens there: what is to leave is taken from the machine
   const homeserver = "http://127.0.0.1:1";
   const http = createHttp({ homeserver, accessToken: "none", proxy: {} });
-  crypto = await startCrypto({ userId: me, deviceId: "CLOCK", homeserver, accessToken: "none" }, http, store.globals);
+  crypto = await startCrypto({ userId: me, deviceId: "CLOCK", homeserver, accessToken: "none" }, http, store);
 });
 afterAll(async () => {
   store.close();

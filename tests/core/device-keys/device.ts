@@ -74,7 +74,7 @@ export async function startDevice(
   const crypto = await startCrypto(
     { userId: account.userId, deviceId: account.deviceId, homeserver, accessToken: account.accessToken },
     http,
-    cryptoDatabase.globals,
+    cryptoDatabase,
   );
   await deviceKeys.cryptoStarted(crypto);
   const never = new AbortController().signal;

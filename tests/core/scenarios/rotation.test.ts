@@ -128,7 +128,7 @@ async function lonelyCrypto() {
     store.close();
     await rm(folder, { recursive: true, force: true });
   });
-  const crypto = await startCrypto(sessionOf(mine, server().url), http, store.globals);
+  const crypto = await startCrypto(sessionOf(mine, server().url), http, store);
   return async (roomId: string, rotationPeriodMs: number): Promise<string> => {
     const wire = await crypto.encrypt({
       roomId,

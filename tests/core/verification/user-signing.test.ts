@@ -31,7 +31,7 @@ beforeAll(async () => {
   const account = await homeserver.account("ana");
   proxy = await homeserver.proxyFor();
   http = createHttp({ homeserver: proxy.url, accessToken: account.accessToken, proxy: {} });
-  ana = await startCrypto({ ...account, homeserver: proxy.url }, http, store.globals);
+  ana = await startCrypto({ ...account, homeserver: proxy.url }, http, store);
   await ana.processOutgoing();
 });
 afterAll(async () => {

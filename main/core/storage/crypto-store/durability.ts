@@ -54,6 +54,8 @@ export class Durability {
    */
   sync(): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
+    const { groupEnd } = this.sql;
+    if (groupEnd !== undefined) return groupEnd.then(() => this.sync());
     if (this.isClosed || this.sql.commits === this.durableCommits) return Promise.resolve();
     // A round that has begun may have missed the caller's commit.
     if (this.round !== undefined) return (this.nextRound ??= this.round.then(() => this.startNextRound()));
@@ -98,14 +100,23 @@ export class Durability {
   private async checkpointInSteps(): Promise<void> {
     const isResting = this.sql.commits === this.commitsSeen;
     this.commitsSeen = this.sql.commits;
-    await this.scheduler.untilNoWriter();
+    await this.untilQuiet();
     if (!this.isOver() && this.sql.framesToMove() >= (isResting ? restStepFrames : stepFrames)) {
       // Syncing the log beforehand, off this thread, leaves SQLite little to wait for.
       await this.sync().catch(() => undefined);
-      await this.scheduler.untilNoWriter();
+      await this.untilQuiet();
       if (!this.isOver()) this.sql.tryCheckpoint();
     }
     if (!isResting) this.wrote();
+  }
+
+  /** Resolves when SQLite has no transaction open. */
+  private async untilQuiet(): Promise<void> {
+    await this.scheduler.untilNoWriter();
+    for (let { groupEnd } = this.sql; groupEnd !== undefined; groupEnd = this.sql.groupEnd) {
+      await groupEnd;
+      await this.scheduler.untilNoWriter();
+    }
   }
 
   /** No checkpoint: closed, being copied, or the log may not be durable. */
@@ -124,7 +135,7 @@ export class Durability {
   }
 
   private async copyTo(target: string): Promise<void> {
-    await this.scheduler.untilNoWriter();
+    await this.untilQuiet();
     this.assertOpen();
     this.sql.checkpoint("TRUNCATE");
     this.sql.holdCheckpoints(true);

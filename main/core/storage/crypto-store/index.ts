@@ -2,7 +2,7 @@ import { IDBCursor, IDBCursorWithValue } from "./cursor.ts";
 import { IDBDatabase } from "./database.ts";
 import { Durability } from "./durability.ts";
 import { Engine } from "./engine.ts";
-import { sqliteFailures } from "./errors.ts";
+import { fromSqlite, sqliteFailures } from "./errors.ts";
 import { IDBVersionChangeEvent } from "./events.ts";
 import { IDBFactory } from "./factory.ts";
 import { IDBKeyRange } from "./key-range.ts";
@@ -36,6 +36,11 @@ export interface CryptoStore extends CryptoStoreGlobals {
   readonly globals: CryptoStoreGlobals;
   /** The barrier: resolves once all that has completed survives a loss of power. Cheap when nothing was written. */
   sync(): Promise<void>;
+  /**
+   * After a kill all that was written while `work` ran is there, or nothing of it. One at a time. Throws where it could not be
+   * committed; `failures` has grown then. Others' writes meanwhile share its fate, and `sync` waits for its end.
+   */
+  asOne<T>(work: () => Promise<T>): Promise<T>;
   /** Writes a copy under the same key, complete or not at all. For salvage: it is never to be run as the device. */
   snapshot(file: string): Promise<void>;
   /** Reads every page and index; false where one is damaged. Blocks for the time of reading the file. */
@@ -70,6 +75,17 @@ export function openCryptoStore(options: SqlFileOptions): CryptoStore {
     ...globals,
     globals,
     sync: () => durability.sync(),
+    asOne: async (work) => {
+      while (sql.hasWriter()) await engine.scheduler.untilNoWriter();
+      sql.beginGroup();
+      try {
+        return await work();
+      } finally {
+        while (sql.hasWriter()) await engine.scheduler.untilNoWriter();
+        // closing has ended it already
+        if (sql.groupEnd !== undefined) endGroup(sql);
+      }
+    },
     snapshot: (file) => durability.snapshot(file),
     integrityCheck: () => sql.integrityCheck(),
     inPieces: async function* (store, records, read) {
@@ -99,4 +115,12 @@ export function openCryptoStore(options: SqlFileOptions): CryptoStore {
       sql.close();
     },
   };
+}
+
+function endGroup(sql: SqlFile): void {
+  try {
+    sql.endGroup();
+  } catch (error) {
+    throw fromSqlite(error);
+  }
 }

@@ -36,6 +36,9 @@ export interface SqlFileOptions {
   maxPages?: number;
 }
 
+/** SQLite rolled back what the group had written so far: whatever came after it would stand without it. */
+const lostGroup = () => new Database.SqliteError("the transactions before were rolled back", "SQLITE_FULL");
+
 function openingError(error: unknown): CryptoStoreError {
   if (error instanceof CryptoStoreError) return error;
   const code = error instanceof Database.SqliteError ? error.code : "";
@@ -69,6 +72,8 @@ export class SqlFile {
   readonly beginStatement: Statement;
   readonly commitStatement: Statement;
   readonly rollbackStatement: Statement;
+  private group: PromiseWithResolvers<undefined> | undefined;
+  private isInSavepoint = false;
 
   constructor({ file, key, pageSizeBytes = 4096, maxPages }: SqlFileOptions) {
     this.file = file;
@@ -111,18 +116,64 @@ export class SqlFile {
     }
   }
 
-  begin(): void {
+  /** Resolves when the group under way has ended; undefined where there is none. */
+  get groupEnd(): Promise<undefined> | undefined {
+    return this.group?.promise;
+  }
+
+  /** SQLite's transaction is open by itself: a group cannot begin, or end, before the writer is through. */
+  hasWriter(): boolean {
+    return this.group === undefined ? this.database.inTransaction : this.isInSavepoint;
+  }
+
+  /** From here to `endGroup` the transactions of the store are one to SQLite: after a kill all of them are there, or none. */
+  beginGroup(): void {
     this.beginStatement.run();
+    this.group = Promise.withResolvers();
+  }
+
+  /** Throws where what was written could not be committed, and then nothing of it is there. */
+  endGroup(): void {
+    const { group } = this;
+    this.group = undefined;
+    try {
+      if (!this.database.inTransaction) throw lostGroup();
+      this.commit();
+    } catch (error) {
+      this.rollback();
+      throw error;
+    } finally {
+      group?.resolve(undefined);
+    }
+  }
+
+  begin(): void {
+    if (this.group === undefined) this.beginStatement.run();
+    else {
+      if (!this.database.inTransaction) throw lostGroup();
+      this.database.exec("SAVEPOINT idb");
+      this.isInSavepoint = true;
+    }
   }
 
   commit(): void {
-    this.commitStatement.run();
-    this.commits++;
+    if (this.group === undefined) {
+      this.commitStatement.run();
+      this.commits++;
+    } else {
+      this.isInSavepoint = false;
+      if (!this.database.inTransaction) throw lostGroup();
+      this.database.exec("RELEASE idb");
+    }
   }
 
   /** SQLite itself rolls back on some errors (a full disk among them), so this is no error without a transaction. */
   rollback(): void {
-    if (this.database.inTransaction) this.rollbackStatement.run();
+    const { isInSavepoint } = this;
+    this.isInSavepoint = false;
+    if (!this.database.inTransaction) return;
+    if (this.group === undefined) this.rollbackStatement.run();
+    else if (isInSavepoint) this.database.exec("ROLLBACK TO idb; RELEASE idb");
   }
 
   /** Moves the log's frames into the file. Not while a transaction writes. */
@@ -177,6 +228,7 @@ export class SqlFile {
   }
 
   close(): void {
+    this.group = undefined;
     this.rollback();
     this.database.close();
     closeSync(this.mainFd);

@@ -148,11 +148,13 @@ export class IDBTransaction extends StoreEventTarget {
     try {
       if (request.isWrite) {
         // A lone write needs no BEGIN and COMMIT around it: encrypting a message is one.
-        const isLone = !this.hasBegun && this.at === "committing" && this.position === this.requests.length;
+        const { sql } = this.db.engine;
+        const isLast = this.at === "committing" && this.position === this.requests.length;
+        const isLone = !this.hasBegun && isLast && sql.groupEnd === undefined;
         if (!isLone) this.begin();
         this.writes++;
         request.outcome = { result: operation(), error: null };
-        if (isLone) this.db.engine.sql.commits++;
+        if (isLone) sql.commits++;
       } else {
         request.outcome = { result: operation(), error: null };
       }
