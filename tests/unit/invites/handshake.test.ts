@@ -283,6 +283,22 @@ test("scenario 31: ten thousand bad and five hundred good HELLOs: few answers, n
   expect(alice.db.get<{ n: number }>("select count(*) n from invite_outbox")?.n).toBeLessThanOrEqual(30);
 });
 
+test("while a stranger's server says nothing of their keys, whoever comes after them is let in", async () => {
+  const [alice, bob, eve] = [await person("alice"), await person("bob"), await person("eve")];
+  const { link } = await alice.create("public");
+  const told = Promise.withResolvers<undefined>();
+  made.world.silent.set(eve.user.userId, told.promise);
+  await eve.join(link);
+  await made.flow(5_000, 250);
+  expect(usesOf(alice)).toEqual([]);
+  await bob.join(link);
+  await made.flow(5_000, 250);
+  expect(usesOf(alice)).toEqual([bob.user.userId]);
+  told.resolve(undefined);
+  await made.flow(5_000, 250);
+  expect(usesOf(alice)).toEqual([bob.user.userId, eve.user.userId]);
+});
+
 test("scenario 34: a proof for Alice's laptop that the server gives to her phone has no effect", async () => {
   const alice = await person("alice");
   const phone = made.addDevice(alice.user, "PHONE");

@@ -62,6 +62,8 @@ export function createWorld() {
     people,
     /** What the server says to `asker` of somebody's identity, in place of the truth. */
     forged: new Map<string, User>(),
+    /** Whose server says nothing of their keys until then. */
+    silent: new Map<string, Promise<void>>(),
     online: true,
     queries: 0,
     uploads: 0,
@@ -96,11 +98,11 @@ export function createWorld() {
     const peers: PeerPort = {
       standing: () =>
         Promise.resolve({ masterKey: user.masterKey, deviceSigned: device.signed, canSign: true, device }),
-      fresh: (userId) =>
-        answer(() => {
-          world.queries++;
-          return shownTo(me, userId);
-        }),
+      fresh: async (userId) => {
+        world.queries++;
+        await world.silent.get(userId);
+        return await answer(() => shownTo(me, userId));
+      },
       known: (userId) => Promise.resolve(shownTo(me, userId)),
       sign: (userId, masterKey) =>
         answer(() => {

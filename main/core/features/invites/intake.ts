@@ -55,6 +55,7 @@ export function createIntake(parts: Parts) {
   const isStopped = () => stopped;
   let running = false;
   let again = false;
+  let wake: (() => void) | undefined;
   let timer: NodeJS.Timeout | undefined;
   // being judged now, for those that ask a server first
   const out = new Map<number, Promise<void>>();
@@ -129,7 +130,8 @@ export function createIntake(parts: Parts) {
       await new Promise((resolve) => setImmediate(resolve));
       if (store.inbox(nowMs(), atOnce).every((row) => out.has(row.number))) {
         if (out.size === 0) return;
-        await Promise.race(out.values());
+        // what comes meanwhile does not wait for somebody's server
+        await Promise.race([...out.values(), new Promise<void>((resolve) => (wake = resolve))]);
       }
     }
   };
@@ -137,6 +139,7 @@ export function createIntake(parts: Parts) {
     if (!open || stopped) return;
     if (running) {
       again = true;
+      wake?.();
       return;
     }
     running = true;
