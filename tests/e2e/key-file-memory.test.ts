@@ -10,7 +10,7 @@ import { newPerson, type Person } from "./people.ts";
 
 // in full: TESSERA_FULL=1
 const full = process.env["TESSERA_FULL"] === "1";
-const count = full ? 500_000 : 50_000;
+const count = full ? 300_000 : 50_000;
 /** Held whole, so many keys would be several times as much: a key is 800 bytes of text alone, and the file is held and parsed. */
 const mostExtraMb = full ? 300 : 150;
 const piece = 1000;
