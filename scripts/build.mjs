@@ -180,6 +180,15 @@ function isAbandoned(lock, owner) {
 
 const common = () => ({ configFile: false, root, logLevel: "warn", publicDir: false });
 
+const forNode = (outDir) => ({
+  ssr: true,
+  target: "node24",
+  outDir,
+  emptyOutDir: true,
+  minify: false,
+  sourcemap: true,
+});
+
 async function mainBundle(outDir) {
   const { build: viteBuild } = await import("vite");
   const { dependencies } = JSON.parse(readFileSync(at("package.json"), "utf8"));
@@ -191,12 +200,7 @@ async function mainBundle(outDir) {
     define: { "process.env.WS_NO_BUFFER_UTIL": '"1"', "process.env.WS_NO_UTF_8_VALIDATE": '"1"' },
     ssr: { noExternal: true, target: "node" },
     build: {
-      ssr: true,
-      target: "node24",
-      outDir,
-      emptyOutDir: true,
-      minify: false,
-      sourcemap: true,
+      ...forNode(outDir),
       assetsInlineLimit: 0,
       rolldownOptions: {
         input: Object.fromEntries(Object.entries(mainEntries).map(([name, file]) => [name, at(file)])),
@@ -214,12 +218,7 @@ async function preloadBundle(outDir) {
     ...common(),
     ssr: { noExternal: true, target: "node" },
     build: {
-      ssr: true,
-      target: "node24",
-      outDir,
-      emptyOutDir: true,
-      minify: false,
-      sourcemap: true,
+      ...forNode(outDir),
       rolldownOptions: {
         input: { preload: at("preload/preload.ts") },
         external: ["electron"],

@@ -76,8 +76,13 @@ export function createCoreHost(options: Options): CoreHost {
   let warm: Worker | undefined;
   let guest: { worker: CoreWorker; calls: number; timer?: NodeJS.Timeout } | undefined;
 
+  const folderOf = ({ folder }: RegisteredAccount) => path.join(options.accountsFolder, folder);
+  const keysOf = ({ folder }: RegisteredAccount) => ({
+    crypto: options.fileKey(folder, "crypto.db"),
+    account: options.fileKey(folder, "account.db"),
+  });
   /** Lies in the folder while a worker uses it: found at a start, the last stop was not orderly. */
-  const markerOf = (entry: Running) => path.join(options.accountsFolder, entry.account.folder, "in-use");
+  const markerOf = (entry: Running) => path.join(folderOf(entry.account), "in-use");
 
   function setStatus(entry: Running, status: SignedIn): void {
     entry.status = status;
@@ -86,17 +91,14 @@ export function createCoreHost(options: Options): CoreHost {
 
   function startWorker(entry: Running): void {
     const { account } = entry;
-    const folder = path.join(options.accountsFolder, account.folder);
+    const folder = folderOf(account);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const lastStopOrderly = !existsSync(markerOf(entry));
     writeFileSync(markerOf(entry), "", { mode: 0o600 });
     const { userId, deviceId, homeserver, accessToken } = account;
     entry.failure = undefined;
     entry.startedMs = Date.now();
-    const keys = {
-      crypto: options.fileKey(account.folder, "crypto.db"),
-      account: options.fileKey(account.folder, "account.db"),
-    };
+    const keys = keysOf(account);
     const session = { userId, deviceId, homeserver, accessToken };
     const thread = warm;
     warm = undefined;
@@ -196,12 +198,12 @@ export function createCoreHost(options: Options): CoreHost {
     running.delete(userId);
   }
 
-  async function rescue({ folder, userId, deviceId }: RegisteredAccount): Promise<Rescued> {
-    const keys = { crypto: options.fileKey(folder, "crypto.db"), account: options.fileKey(folder, "account.db") };
+  async function rescue(account: RegisteredAccount): Promise<Rescued> {
+    const { userId, deviceId } = account;
     const start = {
       kind: "rescue",
-      folder: path.join(options.accountsFolder, folder),
-      keys,
+      folder: folderOf(account),
+      keys: keysOf(account),
       session: { userId, deviceId },
     } as const;
     const worker = startCoreWorker({ workerUrl, start }, log, {

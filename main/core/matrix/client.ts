@@ -7,10 +7,8 @@ import { isObject } from "../json.ts";
 import type { Session } from "../worker-port.ts";
 import { createCrypto, type AsOne, type Backend, type Crypto } from "./crypto.ts";
 import type { Http } from "./http.ts";
+import { useIndexedDb, type CryptoStoreGlobals } from "./indexed-db.ts";
 import { silenceSdkBackup } from "./sdk-backup.ts";
-
-/** IndexedDB as the crypto store gives it: the factory and every class that Rust crypto tests with `instanceof`. */
-export type CryptoStoreGlobals = Record<string, unknown>;
 
 const nothing = () => undefined;
 /** The SDK's log lines name users, devices and rooms: none of them is kept. */
@@ -32,9 +30,7 @@ export async function startCrypto(
   http: Http,
   store: { globals: CryptoStoreGlobals; asOne: AsOne },
 ): Promise<Crypto> {
-  for (const [name, value] of Object.entries(store.globals))
-    if (/^(indexedDB|IDB[A-Za-z]*)$/.test(name))
-      Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+  useIndexedDb(store.globals);
   silenceSdkBackup();
   const client = createClient({
     baseUrl: session.homeserver,

@@ -1,7 +1,7 @@
 import { DeviceId, initAsync, OlmMachine, UserId } from "@matrix-org/matrix-sdk-crypto-wasm";
 import { publicHalf } from "./identity-keys.ts";
+import { useIndexedDb, type CryptoStoreGlobals } from "./indexed-db.ts";
 import { exportSessions, type InPieces } from "./room-key-export.ts";
-import type { CryptoStoreGlobals } from "./client.ts";
 
 /** What of a device is no ratchet: the keys it was given to read with, the identity it holds, the key of the backup. */
 const rescued = ["inbound_group_sessions3", "backup_keys"] as const;
@@ -26,8 +26,7 @@ export async function rescueKeys(
   { me, store, inPieces, fill }: Workshop,
   take: (sessions: string[]) => void,
 ): Promise<RescuedSecrets> {
-  for (const [name, value] of Object.entries(store))
-    Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+  useIndexedDb(store);
   await initAsync();
   const open = () => OlmMachine.initialize(new UserId(me), new DeviceId("WORKSHOP"), prefix);
   // its migrations make the stores

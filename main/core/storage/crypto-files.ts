@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, openSync, renameSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
 import path from "node:path";
 
 /** crypto.db and what lies beside it. The database itself is moved last: where it is gone, all are. */
@@ -28,6 +28,11 @@ function moveAside(folder: string, file: "crypto" | "account", deviceId: string)
     if (existsSync(from)) renameSync(from, path.join(folder, aside + part));
   }
   syncFolder(folder);
+}
+
+/** A database that was made for a moment, with its log. Where there is none, nothing happens. */
+export function removeDatabase(file: string): void {
+  for (const side of ["", "-wal", "-shm"]) rmSync(file + side, { force: true });
 }
 
 function syncFolder(folder: string): void {

@@ -1,5 +1,6 @@
-import { copyFileSync, existsSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import Database from "better-sqlite3";
+import { removeDatabase } from "./crypto-files.ts";
 
 type Row = Record<string, unknown>;
 export type DamagedDatabase = {
@@ -14,7 +15,6 @@ export type DamagedDatabase = {
 const together = 200;
 /** Where not even the last number of a table reads, its end is looked for this far. */
 const mostSilence = 20_000;
-const sides = ["", "-wal", "-shm"];
 
 /**
  * Reads what is left of a damaged file, from a copy: the file itself is neither repaired nor touched. Every page is authenticated by
@@ -24,7 +24,7 @@ export function openDamaged(file: string, applyKey: (db: Database.Database) => v
   if (!existsSync(file)) return undefined;
   const copy = `${file}.rescue`;
   const remove = () => {
-    for (const side of sides) rmSync(copy + side, { force: true });
+    removeDatabase(copy);
   };
   const open = (withLog: boolean): Database.Database | undefined => {
     remove();

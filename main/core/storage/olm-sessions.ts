@@ -1,6 +1,6 @@
 import { CoreError } from "../errors.ts";
-import type { IDBDatabase } from "./crypto-store/database.ts";
 import type { CryptoStoreGlobals } from "./crypto-store/index.ts";
+import { opened } from "./opened-crypto-store.ts";
 
 /** Under the prefix that matrix/client.ts gives. */
 const databaseName = "tessera::matrix-sdk-crypto";
@@ -18,15 +18,7 @@ export function createOlmSessions({ indexedDB }: Pick<CryptoStoreGlobals, "index
   let known = new Set<string>();
 
   const read = async (): Promise<Set<string>> => {
-    const database = await new Promise<IDBDatabase>((resolve, reject) => {
-      const request = indexedDB.open(databaseName);
-      request.onsuccess = () => {
-        resolve(request.result as IDBDatabase);
-      };
-      request.onerror = () => {
-        reject(new CoreError("unexpected", { cause: request.error }));
-      };
-    });
+    const database = await opened(indexedDB, databaseName);
     try {
       return await new Promise((resolve, reject) => {
         const request = database.transaction(storeName, "readonly").objectStore(storeName).getAllKeys();

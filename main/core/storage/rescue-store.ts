@@ -1,15 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { CoreError } from "../errors.ts";
-import { moveAccountAside } from "./crypto-files.ts";
+import { moveAccountAside, removeDatabase } from "./crypto-files.ts";
 import { decodeKey } from "./crypto-store/key-encoding.ts";
-import type { IDBDatabase } from "./crypto-store/database.ts";
 import { openCryptoStore, type CryptoStore, type CryptoStoreGlobals } from "./crypto-store/index.ts";
 import { applyKey } from "./crypto-store/sql-file.ts";
 import { decodeValue, type StoredValue } from "./crypto-store/value-encoding.ts";
 import { openDamaged, type DamagedDatabase } from "./damaged-database.ts";
 import { applyAccountKey, openAccountDatabase, type AccountDatabase } from "./database.ts";
+import { opened } from "./opened-crypto-store.ts";
 
 /** Records of Rust crypto's stores that still read, in the file first and then in its snapshot; each key once. */
 export type CryptoRemains = {
@@ -59,7 +59,7 @@ export function openWorkshop(
 ): Pick<CryptoStore, "inPieces"> & { store: CryptoStoreGlobals; close: () => void } {
   const file = path.join(folder, "crypto.workshop.db");
   const remove = () => {
-    for (const side of ["", "-wal", "-shm"]) rmSync(file + side, { force: true });
+    removeDatabase(file);
   };
   remove();
   const store = openCryptoStore({ file, key: randomBytes(32) });
@@ -81,15 +81,7 @@ export async function fillStore(
   name: string,
   wanted: (key: string) => boolean = () => true,
 ): Promise<void> {
-  const db = await new Promise<IDBDatabase>((resolve, reject) => {
-    const request = indexedDB.open(database);
-    request.onsuccess = () => {
-      resolve(request.result as IDBDatabase);
-    };
-    request.onerror = () => {
-      reject(new CoreError("unexpected", { cause: request.error }));
-    };
-  });
+  const db = await opened(indexedDB, database);
   const put = (rows: { key: string; value: unknown }[]): Promise<void> =>
     new Promise((resolve, reject) => {
       const transaction = db.transaction([name], "readwrite");

@@ -1,6 +1,7 @@
 import { asCoreError, CoreError } from "../../errors.ts";
 import { object } from "../../json.ts";
 import { log } from "../../log.ts";
+import type { ServerIdentity } from "../../matrix/identity.ts";
 import { identityKeys, publicKeyIn, type Seeds } from "../../matrix/identity-keys.ts";
 import { secretNames } from "../../matrix/secret-storage.ts";
 import type { IdentityStore, PlanKind } from "../../storage/identity-store.ts";
@@ -73,17 +74,24 @@ async function assertOurs(account: OwnAccount, plan: Plan, kind: PlanKind, mayLa
 }
 
 async function vouchForDevice(account: OwnAccount, plan: Plan): Promise<void> {
-  const { crypto, identity } = account;
-  if ((await identity.onServer()).device === "missing") {
-    await crypto.processOutgoing();
-    await crypto.ensureDeviceKeys();
-  }
+  const { identity } = account;
+  await publishDevice(account);
   await identity.learn();
   const before = await identity.here();
   const complete = identityKeys.every((name) => before.secrets[name]);
   if (plan.identity !== undefined && (!complete || before.at === "none" || !before.identityVerified))
     await identity.adopt(plan.identity.seeds);
   await signThisDevice(account);
+}
+
+/** Sees to it that the server has this device's keys: without them there is nothing to sign. Returns how the server had it before. */
+export async function publishDevice({ crypto, identity }: OwnAccount): Promise<ServerIdentity["device"]> {
+  const { device } = await identity.onServer();
+  if (device === "missing") {
+    await crypto.processOutgoing();
+    await crypto.ensureDeviceKeys();
+  }
+  return device;
 }
 
 /** Requires at the end that the server shows this device signed, and that Rust crypto believes it. */

@@ -3,7 +3,7 @@ import { CoreError } from "../../errors.ts";
 import { identityKeys, publicHalf, type Seeds } from "../../matrix/identity-keys.ts";
 import { secretNames, type StorageKey, type Way } from "../../matrix/secret-storage.ts";
 import type { IdentityStore } from "../../storage/identity-store.ts";
-import { signThisDevice } from "./establish.ts";
+import { publishDevice, signThisDevice } from "./establish.ts";
 import { dropLostPlan } from "./identity-plan.ts";
 import { secrets } from "./inspect.ts";
 import type { OwnAccount } from "./own-account.ts";
@@ -59,19 +59,16 @@ export async function recover(
 
 /** This device takes them up, and vouches for itself where they let it; each is checked against its public half once more. */
 export async function useSecrets(
-  { crypto, identity, backup, ...rest }: OwnAccount,
+  account: OwnAccount,
   secrets: { seeds: Partial<Seeds>; backup: string | undefined },
 ): Promise<void> {
-  if ((await identity.onServer()).device === "missing") {
-    await crypto.processOutgoing();
-    await crypto.ensureDeviceKeys();
-  }
+  const { identity, backup } = account;
+  await publishDevice(account);
   await identity.learn();
   await identity.adopt(secrets.seeds);
   const here = await identity.here();
   // without the master key nothing says that the other keys are the account's own: no device is signed on a server's word
-  if (here.at !== "none" && here.identityVerified && here.secrets.selfSigning)
-    await signThisDevice({ crypto, identity, backup, ...rest });
+  if (here.at !== "none" && here.identityVerified && here.secrets.selfSigning) await signThisDevice(account);
   const version = await backup.find();
   if (secrets.backup !== undefined && version !== undefined) await backup.use(version, secrets.backup);
 }

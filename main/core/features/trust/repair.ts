@@ -3,7 +3,7 @@ import { CoreError } from "../../errors.ts";
 import { identityKeys, publicHalf, type Seeds } from "../../matrix/identity-keys.ts";
 import { decodeRecoveryKey } from "../../matrix/recovery-key.ts";
 import { secretNames, type SecretStorage, type StorageKey, type Way } from "../../matrix/secret-storage.ts";
-import { signThisDevice } from "./establish.ts";
+import { publishDevice, signThisDevice } from "./establish.ts";
 import { inspect, secrets, type Inspection } from "./inspect.ts";
 import type { OwnAccount } from "./own-account.ts";
 import { missingHere, openSecrets } from "./recover.ts";
@@ -91,11 +91,7 @@ async function mendIdentity(account: OwnAccount): Promise<void> {
   const { identity } = account;
   const here = await identity.here();
   if (here.at === "none" || !here.identityVerified || !here.secrets.selfSigning) return;
-  const { device } = await identity.onServer();
-  if (device === "missing") {
-    await account.crypto.processOutgoing();
-    await account.crypto.ensureDeviceKeys();
-  }
+  const device = await publishDevice(account);
   if (!here.deviceSigned || device !== "signed") await signThisDevice(account);
 }
 
