@@ -137,8 +137,8 @@ export function createBackupVersions(crypto: Crypto) {
       });
     },
     /**
-     * This device holds the key from now on, and backs up to that version. Where the key is another than before, every room key
-     * counts as not backed up again.
+     * This device holds the key from now on, and backs up to that version. Where the key or the version is another than before,
+     * every room key counts as not backed up again.
      */
     use: async (backup: BackupVersion, key: string | undefined): Promise<void> => {
       if (backup.publicKey === undefined)
@@ -148,7 +148,9 @@ export function createBackupVersions(crypto: Crypto) {
       const before = await held();
       // Rust crypto marks a key as backed up without saying to where
       const last = before?.publicKey ?? used.get(crypto);
-      if (last !== undefined && last !== backup.publicKey) await machine.disableBackup();
+      const isOther = last !== undefined && last !== backup.publicKey;
+      const isLater = before?.version !== undefined && before.version !== backup.version;
+      if (isOther || isLater) await machine.disableBackup();
       if (key !== undefined && (before?.publicKey !== backup.publicKey || before.version !== backup.version)) {
         const decryptionKey = BackupDecryptionKey.fromBase64(stripped(key));
         await machine.saveBackupDecryptionKey(decryptionKey, backup.version);

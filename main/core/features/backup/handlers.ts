@@ -38,7 +38,7 @@ export function createBackupHandlers(parts: Parts): Handlers<Names> {
       const there = await versions.find();
       const held = await versions.held();
       if (there !== undefined && held?.publicKey === there.publicKey) {
-        upload.recheck();
+        await upload.rechecked();
         return { version: there.version };
       }
       // a backup whose key is elsewhere is recovered, not covered by another
@@ -47,16 +47,21 @@ export function createBackupHandlers(parts: Parts): Handlers<Names> {
           message: "This account has a backup. Its key is in the account's recovery.",
           details: { kind: "backup-exists" },
         });
-      const key = versions.newKey();
-      const backup = await versions.make(key);
-      await versions.use(backup, key);
-      upload.recheck();
+      // the one that the account's recovery opens: of a fresh one, nobody but this device would ever know
+      if (held === undefined)
+        throw new CoreError("conflict", {
+          message: "Recovery is set up, or done on this device, before there is a backup.",
+          details: { kind: "setup-needed" },
+        });
+      const backup = await versions.make(held.key);
+      await versions.use(backup, held.key);
+      await upload.rechecked();
       return { version: backup.version };
     },
 
     "backup.delete": async ({ version }) => {
       await parts.http.request("DELETE", `/_matrix/client/v3/room_keys/version/${encodeURIComponent(version)}`);
-      upload.recheck();
+      await upload.rechecked();
       return {};
     },
 

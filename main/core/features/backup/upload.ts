@@ -36,6 +36,7 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
   let waitMs = firstWaitMs;
   let check = true;
   let lookedMs = -Infinity;
+  let looking: Promise<unknown> = Promise.resolve();
   let pace = createPace(nowMs);
 
   const status = async (): Promise<BackupStatus> => {
@@ -68,8 +69,13 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
     if (!stopped) changed(await status());
   };
 
-  /** Which version is on the server, and whether keys go to it. */
-  const look = async (core: Crypto): Promise<void> => {
+  /** Which version is on the server, and whether keys go to it. One look after the other: what was asked last holds. */
+  const look = (core: Crypto): Promise<void> => {
+    const mine = looking.then(() => lookNow(core));
+    looking = mine.catch(() => undefined);
+    return mine;
+  };
+  const lookNow = async (core: Crypto): Promise<void> => {
     const versions = createBackupVersions(core);
     const backup = await versions.find();
     check = false;
@@ -154,6 +160,15 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
     }, afterMs);
   };
 
+  /** Another version, or another key, may be in use. */
+  const recheck = (): void => {
+    check = true;
+    clearTimeout(timer);
+    timer = undefined;
+    waitMs = firstWaitMs;
+    schedule(0);
+  };
+
   return {
     status,
     /** There may be new keys. */
@@ -161,13 +176,12 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
       // while it waits for a server that is away, new keys do not make it hurry
       schedule(gatherMs);
     },
-    /** Another version, or another key, may be in use. */
-    recheck: (): void => {
-      check = true;
-      clearTimeout(timer);
-      timer = undefined;
-      waitMs = firstWaitMs;
-      schedule(0);
+    recheck,
+    /** As `recheck`; the status tells of it when this resolves, unless the server cannot be asked just now. */
+    rechecked: async (): Promise<void> => {
+      const core = await crypto();
+      await look(core).catch((error: unknown) => (failure = error));
+      recheck();
     },
     stop: async (): Promise<void> => {
       stopped = true;
