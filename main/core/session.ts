@@ -29,6 +29,7 @@ import { directRoom } from "./features/verification/direct-room.ts";
 import { createVerification } from "./features/verification/feature.ts";
 import { createVerificationHandlers } from "./features/verification/handlers.ts";
 import { createRoomSender } from "./features/verification/room-sender.ts";
+import { createShieldReview } from "./features/timeline/shield-review.ts";
 import { createUndecryptableRetry } from "./features/timeline/undecryptable-retry.ts";
 import { createIdentityHandlers } from "./features/trust/identity-handlers.ts";
 import { createTrust } from "./features/trust/trust-handlers.ts";
@@ -50,7 +51,7 @@ import { createSalvageStore } from "./storage/salvage-store.ts";
 import { createOlmSessions } from "./storage/olm-sessions.ts";
 import { createQueueStore } from "./storage/queue-store.ts";
 import { createRoomStore, type RoomRow } from "./storage/room-store.ts";
-import { createTimelineStore } from "./storage/timeline-store.ts";
+import { createTimelineStore, type EventRow } from "./storage/timeline-store.ts";
 import { createTrustStore } from "./storage/trust-store.ts";
 import { createVerificationStore } from "./storage/verification-store.ts";
 import { createUndecryptableStore } from "./storage/undecryptable-store.ts";
@@ -171,6 +172,10 @@ export async function startSession(
     },
     shieldThen: trust.shields.then,
   });
+  const tellRows = (rows: EventRow[]) => {
+    for (const [roomId, ofRoom] of Map.groupBy(rows, (row) => row.room_id))
+      tellItems(roomId, { events: new Set(ofRoom.map((row) => row.event_id)) }, false);
+  };
   const undecryptable = createUndecryptableRetry({
     askBackup: (keys) => {
       backup.ask(keys);
@@ -180,13 +185,10 @@ export async function startSession(
     timeline,
     createKeyRequests: async (core) => (await import("./matrix/key-requests.ts")).createKeyRequests(core, nowMs),
     retry: (core, rows) => retryDecryption(core, rows),
-    tell: (rows) => {
-      for (const [roomId, ofRoom] of Map.groupBy(rows, (row) => row.room_id))
-        tellItems(roomId, { events: new Set(ofRoom.map((row) => row.event_id)) }, false);
-    },
+    tell: tellRows,
     nowMs,
   });
-  features.push(undecryptable);
+  features.push(undecryptable, createShieldReview({ db, timeline, shieldThen: trust.shields.then, tell: tellRows }));
   const historySharing = createHistorySharingFeature({
     store: createHistorySharingStore(db),
     rooms,
@@ -249,7 +251,7 @@ export async function startSession(
     nowMs,
     poll: async (timeoutMs, signal) => {
       await crypto();
-      deviceKeys.polls();
+      deviceKeys.polls(account.syncToken(), timeoutMs);
       return poll(http, {
         since: account.syncToken(),
         timeoutMs,

@@ -11,6 +11,7 @@ import {
   ShieldStateCode,
   TrustRequirement,
   UserId,
+  type EncryptionInfo,
   type OlmMachine,
   type RoomKeyInfo,
   type RoomKeyWithheldInfo,
@@ -82,10 +83,10 @@ export type Sharing = {
 export const megolm = "m.megolm.v1.aes-sha2";
 export type Crypto = ReturnType<typeof createCrypto>;
 
-/** Everything that core asks of Rust crypto. `http` tells which of its requests failed: the backend itself swallows that. */
 /** What is written while the work runs is in the store as a whole after a kill, or not at all. */
 export type AsOne = <T>(work: () => Promise<T>) => Promise<T>;
 
+/** Everything that core asks of Rust crypto. `http` tells which of its requests failed: the backend itself swallows that. */
 export function createCrypto(backend: Backend, http: Http, quiet: unknown, asOne: AsOne) {
   assertShape(backend);
   const machine = backend.olmMachine;
@@ -257,14 +258,12 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown, asOne
       if (type === undefined || content === undefined) return { ok: false, reason: "malformed" };
       // the relation stands in clear on the event itself (client-server API, "Encrypted events and relations")
       const wire = isObject(event["content"]) ? event["content"]["m.relates_to"] : undefined;
-      const shield = result.shieldState(false);
-      const device = result.senderDevice?.toString();
       return {
         ok: true,
         type,
         content,
         relatesTo: isObject(wire) ? wire : undefined,
-        trust: { ...(device === undefined ? {} : { device }), ...(await shieldOf(shield, result.sender.toString())) },
+        trust: await trustOf(result),
       };
     } catch (error) {
       if (error instanceof MegolmDecryptionError) return { ok: false, reason: await reasonOf(error, event) };
@@ -272,6 +271,24 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown, asOne
       log.debug("an event could not be decrypted for a reason of its own shape");
       return { ok: false, reason: "malformed" };
     }
+  };
+
+  /** What is to be thought now of a message that was decrypted before; undefined where that cannot be told. */
+  const judge = async (roomId: string, event: Json): Promise<Trust | undefined> => {
+    try {
+      const info = await machine.getRoomEventEncryptionInfo(JSON.stringify(event), new RoomId(roomId));
+      return await trustOf(info);
+    } catch {
+      return undefined; // its session is gone, or never was one
+    }
+  };
+
+  const trustOf = async (judged: Pick<EncryptionInfo, "shieldState" | "sender" | "senderDevice">): Promise<Trust> => {
+    const device = judged.senderDevice?.toString();
+    return {
+      ...(device === undefined ? {} : { device }),
+      ...(await shieldOf(judged.shieldState(false), judged.sender.toString())),
+    };
   };
 
   /** An unsigned device of somebody who has no identity at all is no broken promise: grey, not red. */
@@ -405,6 +422,7 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown, asOne
     claim,
     encrypt,
     decrypt,
+    judge,
     /** The next message of the room begins a new session. */
     rotate: async (roomId: string): Promise<void> => {
       await machine.invalidateGroupSession(new RoomId(roomId));

@@ -130,6 +130,15 @@ export function createTimelineStore(db: AccountDatabase) {
         values.replayed,
         number,
       ),
+    /** Messages that are marked for what was not known of their device, or not yet there; newest first. */
+    markedFor: (sender: string | undefined, limit: number) =>
+      db.all<EventRow>(
+        `select * from events where trust ->> '$.reason' in ('unknown-device', 'unsigned-device', 'no-identity')
+         ${sender === undefined ? "" : "and sender = ?"} order by sent_at_ms desc limit ?`,
+        ...(sender === undefined ? [] : [sender]),
+        limit,
+      ),
+    setTrust: (number: number, trust: string) => db.run("update events set trust = ? where number = ?", trust, number),
     setUndecryptable: (number: number, value: string) =>
       db.run("update events set undecryptable = ? where number = ?", value, number),
     setNotify: (number: number, notify: number) =>

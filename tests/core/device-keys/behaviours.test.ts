@@ -10,10 +10,9 @@ import {
   fallbackIds,
   hourMs,
   isUpload,
-  newClock,
   oneTimeIds,
-  startDevice,
   uploadBody,
+  useDevices,
   withUnused,
   type Device,
 } from "./rig.ts";
@@ -22,19 +21,9 @@ import {
  * What homeservers were seen to do, by its number in the list of behaviours, on real Synapse where it does so and through the fault
  * proxy where another does. 17 (a wrong version echoed) and 18 (half a reset) are behaviours of the backup and of the identity.
  */
-const { server, account, proxyFor, person, room } = useHomeserver();
-
-async function made(name: string) {
-  const proxy = await proxyFor();
-  const mine = await account(name);
-  const clock = newClock();
-  return {
-    proxy,
-    mine,
-    clock,
-    start: (folder?: string) => startDevice(mine, proxy.url, { clock, ...(folder === undefined ? {} : { folder }) }),
-  };
-}
+const people = useHomeserver();
+const { server, person, room } = people;
+const made = useDevices(people);
 /** Claims until nothing but the fallback key is left, whatever the device uploads meanwhile. */
 const useUp = async ({ userId, deviceId }: Account): Promise<ClaimedKey> => {
   const { fallback } = await server().claimAllOneTimeKeysOf({ userId, deviceId });
@@ -154,7 +143,7 @@ test("6: a used key is handed to everyone, and what they write is read, also aft
   for (const other of [ben, cem]) {
     const roomId = (await other.core.ok("rooms.create", { kind: "group", invite: [ana.userId], encrypted: true }))
       .roomId;
-    await other.core.sent(roomId, await other.core.send(roomId, `from ${other.userId}`));
+    await other.core.say(roomId, `from ${other.userId}`);
     ids.push(roomId);
   }
   const claims = [ben, cem].flatMap(({ proxy }) =>

@@ -79,10 +79,13 @@ export async function startDevice(
   await deviceKeys.cryptoStarted(crypto);
   const never = new AbortController().signal;
 
+  const asked = (timeoutMs: number, signal: AbortSignal) => {
+    deviceKeys.polls(store.syncToken(), timeoutMs);
+    return poll(http, { since: store.syncToken(), timeoutMs, stateAfter: false, signal });
+  };
   /** One turn of the loop, without waiting for news. `between`: after the server answered. */
-  const sync = async (between: () => void | Promise<void> = () => undefined) => {
-    deviceKeys.polls();
-    const batch = await poll(http, { since: store.syncToken(), timeoutMs: 0, stateAfter: false, signal: never });
+  const sync = async (between: () => void | Promise<void> = () => undefined, timeoutMs = 0) => {
+    const batch = await asked(timeoutMs, never);
     await between();
     await deviceKeys.receive(crypto, batch);
     store.setSyncToken(batch.nextBatch);
@@ -109,6 +112,14 @@ export async function startDevice(
     deviceKeys,
     told,
     sync,
+    /** A long poll that is ended before it was answered, as the loop does where somebody wants to know at once. */
+    abandonPoll: async (timeoutMs: number, arrived: () => Promise<unknown>) => {
+      const ending = new AbortController();
+      const answer = asked(timeoutMs, ending.signal).catch(() => undefined);
+      await arrived();
+      ending.abort();
+      await answer;
+    },
     status: deviceKeys.status,
     /** All but that of the clock, which is the test's. */
     problems: () =>

@@ -9,17 +9,11 @@ import {
 import { expect, test } from "vitest";
 import type { Account } from "../../homeserver/homeserver.ts";
 import { useHomeserver } from "../people.ts";
-import { deviceFolder, hourMs, newClock, startDevice, type Device } from "./rig.ts";
+import { hourMs, useDevices, type Device } from "./rig.ts";
 
-const { server, account, proxyFor } = useHomeserver({ rc_message: { per_second: 1000, burst_count: 1000 } });
-
-async function made(name: string) {
-  const proxy = await proxyFor();
-  const mine = await account(name);
-  const clock = newClock();
-  const start = (folder = deviceFolder()) => startDevice(mine, proxy.url, { clock, folder });
-  return { proxy, mine, clock, start };
-}
+const people = useHomeserver({ rc_message: { per_second: 1000, burst_count: 1000 } });
+const { server, account } = people;
+const made = useDevices(people);
 
 type Sender = { account: Account; say: (to: Account, text: string) => Promise<Wire> };
 type Wire = { ciphertext: Record<string, { type: number }> } & Record<string, unknown>;

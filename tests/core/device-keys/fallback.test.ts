@@ -6,20 +6,20 @@ import {
   fallbackIds,
   hourMs,
   isUpload,
-  newClock,
   oneTimeIds,
   startDevice,
   uploadBody,
+  useDevices,
 } from "./rig.ts";
 
-const { server, account, proxyFor } = useHomeserver();
+const people = useHomeserver();
+const { server } = people;
+const made = useDevices(people);
 
 /** A device whose first keys are up. */
 async function started(name: string) {
-  const proxy = await proxyFor();
-  const mine = await account(name);
-  const clock = newClock();
-  const device = await startDevice(mine, proxy.url, { clock });
+  const { proxy, mine, clock, start } = await made(name);
+  const device = await start();
   await device.sync();
   const usedUp = async () => {
     await server().claimAllOneTimeKeysOf(mine);

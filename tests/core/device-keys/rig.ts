@@ -1,10 +1,27 @@
 import { afterAll } from "vitest";
 import type { Exchange } from "../../homeserver/fault-proxy.ts";
-import { endDevices } from "./device.ts";
+import type { useHomeserver } from "../people.ts";
+import { deviceFolder, endDevices, newClock, startDevice } from "./device.ts";
 
-export { dayMs, deviceFolder, hourMs, newClock, startDevice, type Device } from "./device.ts";
+export { dayMs, deviceFolder, hourMs, startDevice, type Device } from "./device.ts";
 export const isUpload = { method: "POST", path: /\/keys\/upload$/ };
 afterAll(endDevices);
+
+/** Accounts with a device each, behind a proxy and on a clock of their own. */
+export const useDevices =
+  ({ account, proxyFor }: Pick<ReturnType<typeof useHomeserver>, "account" | "proxyFor">) =>
+  async (name: string) => {
+    const proxy = await proxyFor();
+    const mine = await account(name);
+    const clock = newClock();
+    return {
+      proxy,
+      mine,
+      clock,
+      /** In a new folder; in that of an earlier one it is that device again. */
+      start: (folder = deviceFolder()) => startDevice(mine, proxy.url, { clock, folder }),
+    };
+  };
 
 type UploadBody = {
   device_keys?: unknown;

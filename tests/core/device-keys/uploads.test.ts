@@ -3,27 +3,11 @@ import { expect, test } from "vitest";
 import { eventually } from "../../eventually.ts";
 import type { FaultProxy } from "../../homeserver/fault-proxy.ts";
 import { useHomeserver } from "../people.ts";
-import {
-  dayMs,
-  deviceFolder,
-  fallbackId,
-  fallbackIds,
-  hourMs,
-  isUpload,
-  newClock,
-  oneTimeIds,
-  startDevice,
-} from "./rig.ts";
+import { dayMs, deviceFolder, fallbackId, fallbackIds, hourMs, isUpload, oneTimeIds, useDevices } from "./rig.ts";
 
-const { server, account, proxyFor } = useHomeserver();
-
-async function made(name: string) {
-  const proxy = await proxyFor();
-  const mine = await account(name);
-  const clock = newClock();
-  const start = (folder = deviceFolder()) => startDevice(mine, proxy.url, { clock, folder });
-  return { proxy, mine, clock, start };
-}
+const people = useHomeserver();
+const { server } = people;
+const made = useDevices(people);
 const isMark = { method: "PUT", path: /\/account_data\// };
 /** So many runs have left their mark. */
 const marksLeft = (proxy: FaultProxy, count: number) =>

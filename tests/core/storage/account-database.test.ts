@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import Database from "better-sqlite3";
 import { afterAll, expect, test } from "vitest";
 import { migrate, openAccountDatabase } from "../../../main/core/storage/database.ts";
 import { migrations } from "../../../main/core/storage/migrations/index.ts";
@@ -26,6 +27,7 @@ afterAll(() => {
   rmSync(root, { recursive: true, force: true });
 });
 const key = (name = "right") => new Uint8Array(createHash("sha256").update(name).digest());
+const versions = new URL("../../fixtures/account-versions/", import.meta.url);
 let files = 0;
 const newFile = () => path.join(root, `${++files}.db`);
 const codeOf = (work: () => unknown) => {
@@ -117,6 +119,44 @@ test("a database made by version 1 opens, with what was in it", () => {
   expect(db.get<{ value: string }>("select value from meta where key = 'sync_token'")?.value).toBe("s1_fixture");
   expect(db.get<{ name: string }>("select name from rooms")?.name).toBe("A room of the first version");
   db.close();
+});
+
+test.each(readdirSync(versions).map((name) => Number(name.replace(".sql", ""))))(
+  "a database of version %i becomes what a new one is, and keeps what was in it",
+  (version) => {
+    const db = new Database(":memory:");
+    db.exec(readFileSync(new URL(`${version}.sql`, versions), "utf8"));
+    migrate(db);
+    const fresh = new Database(":memory:");
+    migrate(fresh);
+    const schema = (one: Database.Database) =>
+      one
+        .prepare<[], { name: string; type: string }>("select type, name from sqlite_schema order by type, name")
+        .all()
+        .map(({ type, name }) => ({
+          type,
+          name,
+          columns: one.prepare('select name, type, "notnull", pk from pragma_table_info(?) order by name').all(name),
+        }));
+    expect(schema(db)).toEqual(schema(fresh));
+    expect(db.pragma("user_version", { simple: true })).toBe(migrations.length);
+    expect(db.prepare("select name from rooms").pluck().all()).toEqual([`A room of version ${version}`]);
+    const marked = "select event_id from events where trust ->> '$.reason' = 'unsigned-device'";
+    expect(db.prepare(marked).pluck().all()).toEqual(["$0"]);
+    const waiting =
+      "select event_id from events where undecryptable ->> '$.nextTryMs' <= 3 and undecryptable is not null";
+    expect(db.prepare(waiting).pluck().all()).toEqual(["$1"]);
+    db.close();
+    fresh.close();
+  },
+);
+
+test("every version has its stored database", () => {
+  expect(
+    readdirSync(versions)
+      .map((name) => Number(name.replace(".sql", "")))
+      .sort((a, b) => a - b),
+  ).toEqual(migrations.map((_, index) => index + 1));
 });
 
 test("each step is taken once, in order, and a newer file than this build knows is refused untouched", () => {

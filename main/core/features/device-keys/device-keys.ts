@@ -57,6 +57,9 @@ export function createDeviceKeys({ http, store, me, deviceId, emit, nowMs, setAc
   /** Uploads that have ended, and how many had when the running sync was asked for; NaN where one was under way. */
   let uploadsEnded = 0;
   let endedAtPoll = 0;
+  /** The poll that is not answered yet, and those before it that never were: the same, asked again, may get the answer of then. */
+  let polling: { since: string | undefined; asked: string } | undefined;
+  const unanswered = new Map<string, number>();
   let lastReport: KeyReport | undefined;
   let markSent = false;
   let timer: NodeJS.Timeout | undefined;
@@ -226,12 +229,20 @@ export function createDeviceKeys({ http, store, me, deviceId, emit, nowMs, setAc
     /** The device's keys should be on the server by now. */
     areUp: (): boolean =>
       !isUploading() && (history.oneTime.uploadedAtMs !== undefined || (history.oneTime.onServer ?? 0) > 0),
-    /** A sync is being asked for: what it will say is of now or later. */
-    polls: (): void => {
-      endedAtPoll = isUploading() ? Number.NaN : uploadsEnded;
+    /**
+     * A sync is being asked for: what it will say is of now or later. Where the same was asked before and the answer not waited
+     * for, it is of then or later: Synapse goes on with such a request, and gives its answer to the next that is like it.
+     */
+    polls: (since: string | undefined, timeoutMs: number): void => {
+      if (polling !== undefined) unanswered.set(polling.asked, endedAtPoll);
+      if (polling?.since !== since) unanswered.clear();
+      polling = { since, asked: `${timeoutMs} ${since ?? ""}` };
+      endedAtPoll = unanswered.get(polling.asked) ?? (isUploading() ? Number.NaN : uploadsEnded);
     },
     /** Gives Rust crypto what a sync brought; throws where it could not be taken, and then nothing of the sync may be saved. */
     receive: async (core: Crypto, sync: SyncReport): Promise<void> => {
+      if (polling !== undefined) unanswered.delete(polling.asked);
+      polling = undefined;
       if (machine === undefined || crypto !== core) {
         await core.receive(sync);
         return;

@@ -12,6 +12,9 @@ export type Draft = {
 const escape = (raw: string) =>
   raw.replace(/[&<>"']/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c] ?? c);
 
+/** Schemes of addresses that a message may link to. Source: client-server API, "m.room.message msgtypes". */
+const isFollowed = /^(https?|ftp|mailto|magnet|matrix):/i;
+
 const markdown = new Marked({
   gfm: true,
   breaks: true,
@@ -21,6 +24,8 @@ const markdown = new Marked({
     html: ({ text }) => escape(text),
     // no picture is fetched from elsewhere for a message's sake
     image: ({ href, text }) => escape(text === "" ? href : text),
+    // what a click should not follow (`javascript:`, `data:`) leaves as it was typed
+    link: ({ href, raw }) => (isFollowed.test(href) ? false : escape(raw)),
   },
 });
 

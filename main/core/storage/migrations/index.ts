@@ -7,6 +7,8 @@ import { historySharing } from "./0006-history-sharing.ts";
 import { salvage } from "./0007-salvage.ts";
 import { invites } from "./0008-invites.ts";
 import { recovery } from "./0009-recovery.ts";
+import { marks } from "./0010-marks.ts";
+import { putAway } from "./0011-put-away.ts";
 
 /** In order; step n brings a database from version n-1 to n. Never edited once released. */
 export const migrations: readonly string[] = [
@@ -19,4 +21,6 @@ export const migrations: readonly string[] = [
   salvage,
   invites,
   recovery,
+  marks,
+  putAway,
 ];
