@@ -17,8 +17,14 @@ export type Invite = {
   /** Who joins before this is verified without being asked about. */
   verifyUntilMs?: number;
   uses: string[];
+  /**
+   * Six digits of each exchange that this device had over the code in the last thirty days, newest first. Whoever was at the other end
+   * sees the same. `refused`: an identity that was not let in beside the earlier one.
+   */
+  digits?: InviteDigits[];
   ownedHere: boolean;
 };
+export type InviteDigits = { userId: string; digits: string; refused?: true };
 export type UnknownReason = "not-a-code" | "corrupt" | "expired" | "newer-version" | "too-long";
 export type Scanned =
   | { kind: "invite"; userId: string; inviteKind: InviteKind; label?: string; expiresAtMs?: number; own: boolean }
@@ -41,6 +47,10 @@ export type JoinCode =
 export type Join = {
   joinId: string;
   userId: string;
+  /** It leads into a group. */
+  group?: true;
+  /** Six digits of the exchange, from the proof on. The inviter sees the same where nobody stands between. */
+  digits?: string;
   state:
     | { at: "inviter-verified" | "waiting" | "proving" }
     | { at: "done"; result: "mutual" | "one-sided" | "contact-only"; roomId?: string }
@@ -68,6 +78,7 @@ export type Alarm = {
 const text = v.pipe(v.string(), v.maxLength(8192));
 const tokenId = v.pipe(v.string(), v.minLength(1), v.maxLength(64));
 const oneToken = v.strictObject({ tokenId });
+const oneJoin = v.strictObject({ joinId: v.pipe(v.string(), v.minLength(1), v.maxLength(64)) });
 
 /** SJM1: docs/invite-protocol.md. */
 export const invitesCommands = {
@@ -86,6 +97,8 @@ export const invitesCommands = {
   ),
   "invites.withdraw": command<Invite>()(oneToken),
   "invites.revive": command<Invite>()(oneToken),
+  /** A live code once more; what it verifies unasked is not prolonged by that. */
+  "invites.show": command<{ link: string }>()(oneToken),
   /** The window in which a `show` code verifies by itself ends ten minutes from now. */
   "invites.keepOpen": command<Invite>()(oneToken),
   /** Pure: touches neither network nor store. */
@@ -94,6 +107,10 @@ export const invitesCommands = {
     v.strictObject({ text, acceptIdentityChange: v.optional(v.boolean()) }),
   ),
   "invites.joins": command<Join[]>()(empty),
+  /** Ends a join that is not confirmed yet: `failed` with `cancelled`. What was signed or sent stays. */
+  "invites.cancel": command<Record<string, never>>()(oneJoin),
+  /** Instead of the set-up for which a join with a person waits (`setup-needed`): their chat, and nobody verified. */
+  "invites.contactOnly": command<Record<string, never>>()(oneJoin),
   /** Those that wait for an answer. */
   "invites.requests": command<InviteRequest[]>()(empty),
   /** "Did you give this code to them?" */
@@ -101,6 +118,10 @@ export const invitesCommands = {
     v.strictObject({ requestId: v.pipe(v.string(), v.minLength(1), v.maxLength(64)), gave: v.boolean() }),
   ),
   "invites.alarms": command<Alarm[]>()(empty),
+  /** Seen: it leaves the list, on this device, until there is a further event of its kind. */
+  "invites.putAway": command<Record<string, never>>()(
+    v.strictObject({ alarmId: v.pipe(v.string(), v.minLength(1), v.maxLength(64)) }),
+  ),
 };
 
 export type InvitesEvents = {

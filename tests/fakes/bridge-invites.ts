@@ -146,6 +146,10 @@ export function fakeInvites({ scenario, ownId, emit, fail }: Parts): {
       "invites.knownBy": () => [...codes.values()].filter((code) => code.state === "active"),
       "invites.withdraw": ({ tokenId }) => change(tokenId, { state: "withdrawn" }),
       "invites.revive": ({ tokenId }) => change(tokenId, { state: "active" }),
+      "invites.show": ({ tokenId }) => {
+        const code = codes.get(tokenId) ?? fail("not-found");
+        return code.state === "active" ? { link: inviteLink(ownId, 99) } : fail("conflict", { kind: code.state });
+      },
       "invites.keepOpen": ({ tokenId }) => change(tokenId, { verifyUntilMs: Date.now() + 600_000 }),
       "invites.inspect": (code) => scan("text" in code ? code.text : atob(code.bytes)),
       "invites.accept": ({ text, acceptIdentityChange }) => {
@@ -160,13 +164,28 @@ export function fakeInvites({ scenario, ownId, emit, fail }: Parts): {
       },
       // newest first, as the core has them
       "invites.joins": () => [...joins.values()].toReversed(),
+      "invites.cancel": ({ joinId }) => {
+        put({ ...(joins.get(joinId) ?? fail("not-found")), state: { at: "failed", code: "cancelled" } });
+        return {};
+      },
+      "invites.contactOnly": ({ joinId }) => {
+        put({ ...(joins.get(joinId) ?? fail("not-found")), state: { at: "done", result: "contact-only" } });
+        return {};
+      },
       "invites.requests": () => [...requests.values()],
       "invites.answer": ({ requestId }) => {
         requests.delete(requestId);
         emit("invites.changed", { requests: [...requests.values()] });
         return {};
       },
-      "invites.alarms": () => alarms,
+      "invites.alarms": () => [...alarms],
+      "invites.putAway": ({ alarmId }) => {
+        const at = alarms.findIndex((alarm) => alarm.alarmId === alarmId);
+        if (at === -1) fail("not-found");
+        alarms.splice(at, 1);
+        emit("invites.changed", { alarms: [...alarms] });
+        return {};
+      },
     },
   };
 }

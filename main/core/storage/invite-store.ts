@@ -91,8 +91,15 @@ export function createInviteStore(db: AccountDatabase) {
     receive: (digest: string, event: string, nowMs: number): boolean =>
       db.run("insert or ignore into invite_inbox(digest, event, arrived_at_ms) values(?, ?, ?)", digest, event, nowMs) >
       0,
-    inbox: (nowMs: number, limit: number) =>
-      db.all<InboxRow>("select * from invite_inbox where next_try_ms <= ? order by number limit ?", nowMs, limit),
+    /** Without those of these numbers. */
+    inbox: (nowMs: number, limit: number, without: number[] = []) =>
+      db.all<InboxRow>(
+        `select * from invite_inbox where next_try_ms <= ? and number not in (select value from json_each(?))
+         order by number limit ?`,
+        nowMs,
+        JSON.stringify(without),
+        limit,
+      ),
     inboxNextMs: () => db.get<{ at: number | null }>("select min(next_try_ms) at from invite_inbox")?.at ?? undefined,
     inboxSize: () => db.get<{ n: number }>("select count(*) n from invite_inbox")?.n ?? 0,
     triedLater: (number: number, nextTryMs: number) =>
@@ -156,6 +163,13 @@ export function createInviteStore(db: AccountDatabase) {
         "select * from invite_work where token_id = ? and user_id = ? order by created_at_ms desc",
         tokenId,
         userId,
+      ),
+    /** Newest first. */
+    workFor: (tokenId: string, limit: number) =>
+      db.all<WorkRow>(
+        "select * from invite_work where token_id = ? order by created_at_ms desc, work_id limit ?",
+        tokenId,
+        limit,
       ),
     forgetWorkOverBefore: (ms: number) => db.run("delete from invite_work where over_at_ms < ?", ms),
 

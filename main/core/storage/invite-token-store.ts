@@ -35,6 +35,9 @@ type AlarmRow = {
   user_ids: string;
   at_ms: number;
   withdrawn_at_ms: number | null;
+  /** How many of its kind it speaks of. */
+  events: number;
+  put_away_at_ms: number | null;
 };
 export type InviteTokenStore = ReturnType<typeof createInviteTokenStore>;
 
@@ -125,20 +128,23 @@ export function createInviteTokenStore(db: AccountDatabase) {
       db.get<{ many: number }>("select count(*) many from invite_notes where curve25519 = ?", curve25519)?.many ?? 0,
     countNotes: (): number => db.get<{ many: number }>("select count(*) many from invite_notes")?.many ?? 0,
 
-    /** True where it is new. */
-    addAlarm: (row: AlarmRow): boolean =>
+    alarm: (alarmId: string) => db.get<AlarmRow>("select * from invite_alarms where alarm_id = ?", alarmId),
+    putAlarm: (row: AlarmRow) =>
       db.run(
-        `insert or ignore into invite_alarms(alarm_id, kind, token_id, user_ids, at_ms, withdrawn_at_ms)
-         values(?, ?, ?, ?, ?, ?)`,
+        `insert or replace into invite_alarms(alarm_id, kind, token_id, user_ids, at_ms, withdrawn_at_ms, events, put_away_at_ms)
+         values(?, ?, ?, ?, ?, ?, ?, ?)`,
         row.alarm_id,
         row.kind,
         row.token_id,
         row.user_ids,
         row.at_ms,
         row.withdrawn_at_ms,
-      ) > 0,
-    /** Newest first. */
-    alarms: () => db.all<AlarmRow>("select * from invite_alarms order by at_ms desc, alarm_id"),
+        row.events,
+        row.put_away_at_ms,
+      ),
+    /** Those that were not put away, newest first. */
+    alarms: () =>
+      db.all<AlarmRow>("select * from invite_alarms where put_away_at_ms is null order by at_ms desc, alarm_id"),
 
     mark: (name: string) => db.get<{ value: string }>("select value from invite_marks where name = ?", name)?.value,
     removeMark: (name: string) => db.run("delete from invite_marks where name = ?", name),

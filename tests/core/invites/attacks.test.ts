@@ -8,49 +8,31 @@ import type { Letter } from "../../unit/invites/world.ts";
 import type { Account } from "../../homeserver/homeserver.ts";
 import { restarted } from "../core.ts";
 import { otherClient } from "../other-client.ts";
-import { isSync, useHomeserver, type Person } from "../people.ts";
-import { codeHolder, isConfirm, isOpen, isProof, isSignatures, keysOf, lettersIn, put } from "./code-holder.ts";
+import { isSync, type Person } from "../people.ts";
+import { identityOf } from "../verification/verifying.ts";
+import { codeHolder, isConfirm, isOpen, isProof, keysOf, lettersIn, put, signaturesFor } from "./code-holder.ts";
 import {
   accept,
   chatsWith,
   code,
+  dropped,
   expectContacts,
-  identityOf,
   join,
   joinOf,
   joined,
-  setUp,
+  useInviting,
   verified,
 } from "./inviting.ts";
 
 // several people are set up in each test; a time-out is there to end a hang, not to judge a busy machine
 vi.setConfig({ testTimeout: 400_000, hookTimeout: 300_000 });
-const people = useHomeserver();
+const { people, someone, twoDevices } = useInviting();
 
-const someone = async (name: string): Promise<Person> => {
-  const person = await people.person(name);
-  await setUp(person);
-  return person;
-};
 /** Setting up takes long: all tests share Alice's two devices, and leave her as she was but for codes. */
-let pair: Promise<{ laptop: Person; phone: Person }> | undefined;
-const alices = () =>
-  (pair ??= (async () => {
-    const laptop = await people.person("alice");
-    const recoveryKey = await setUp(laptop);
-    const phone = await people.person("phone", await people.server().login(laptop.account));
-    await phone.core.ok("trust.recover", { recoveryKey });
-    return { laptop, phone };
-  })());
-const dropped = ({ core }: Person, gate: string, from: number) =>
-  core.until(
-    () => Promise.resolve(core.logs.slice(from).some((line) => line.text.includes(`dropped (${gate})`))),
-    gate,
-  );
+let pair: ReturnType<typeof twoDevices> | undefined;
+const alices = () => (pair ??= twoDevices("alice"));
 const inviteOf = async ({ core }: Person, tokenId: string) =>
   (await core.ok("invites.list", {})).find((one) => one.tokenId === tokenId);
-const signaturesFor = ({ proxy }: Person, userId: string) =>
-  proxy.seen(isSignatures).filter((one) => one.requestBody.includes(userId));
 
 test("scenario 9: a device whose build knows nothing of it, and another client: nothing to be seen, a warning at most, and sync goes on", async () => {
   const { laptop } = await alices();

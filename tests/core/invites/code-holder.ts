@@ -32,6 +32,10 @@ export const isConfirm = { method: "PUT", path: /\/sendToDevice\/m\.room\.encryp
 export const isQuery = { method: "POST", path: /\/keys\/query$/ };
 export const isSignatures = { method: "POST", path: /\/keys\/signatures\/upload$/ };
 
+/** What this person's device has sent to the server of signatures for somebody. */
+export const signaturesFor = ({ proxy }: { proxy: FaultProxy }, userId: string): Exchange[] =>
+  proxy.seen(isSignatures).filter((one) => one.requestBody.includes(userId));
+
 let puts = 0;
 /** What anybody with an account may send to anybody's devices. */
 export const put = (

@@ -3,17 +3,13 @@ import { fromBase32, toBase32 } from "../../../main/core/features/invites/base32
 import { decodePayload, encodeHeader, encodePayload } from "../../../main/core/features/invites/codec.ts";
 import { inviteLink } from "../../../main/core/features/invites/link.ts";
 import type { Scanned } from "../../../preload/contract/invites.ts";
-import { isSync, useHomeserver, type Person } from "../people.ts";
-import { accept, code, identityOf, joined, joinOf, setUp } from "./inviting.ts";
+import { isSync, type Person } from "../people.ts";
+import { identityOf } from "../verification/verifying.ts";
+import { accept, code, dropped, joined, joinOf, useInviting } from "./inviting.ts";
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
-const people = useHomeserver();
+const { someone } = useInviting();
 
-const someone = async (name: string): Promise<Person> => {
-  const person = await people.person(name);
-  await setUp(person);
-  return person;
-};
 /** Setting up takes long: one who shows codes, one who scans them. */
 let pair: Promise<[Person, Person]> | undefined;
 const both = () => (pair ??= Promise.all([someone("alice"), someone("bob")]));
@@ -116,11 +112,7 @@ test("scenario 29: a code with a bit flipped or of a later version is refused, w
   const from = alice.core.logs.length;
   const altered = encodeHeader({ ...rest, preset: "public", expiresAtMs: 0, label: "Somebody else" });
   const joinId = await accept(bob, inviteLink(alice.userId, encodePayload(alice.userId, altered, secret)));
-  await alice.core.until(
-    () =>
-      Promise.resolve(alice.core.logs.slice(from).some((line) => line.text.includes("dropped (hello: no such code)"))),
-    "the silence",
-  );
+  await dropped(alice, "hello: no such code", from);
   await alice.core.sync();
   expect((await joinOf(bob.core, joinId))?.state.at).not.toBe("done");
   expect((await alice.core.ok("invites.list", {})).find((one) => one.tokenId === tokenId)?.uses).toEqual([]);

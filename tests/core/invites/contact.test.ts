@@ -1,33 +1,12 @@
 import { expect, test, vi } from "vitest";
 import { sameAs, startCore } from "../core.ts";
-import { useHomeserver, type Person } from "../people.ts";
-import {
-  accept,
-  chatsWith,
-  code,
-  expectContacts,
-  identityOf,
-  join,
-  joinOf,
-  joined,
-  setUp,
-  verified,
-} from "./inviting.ts";
+import type { Person } from "../people.ts";
+import { identityOf, setUp } from "../verification/verifying.ts";
+import { accept, chatsWith, code, expectContacts, join, joinOf, joined, useInviting, verified } from "./inviting.ts";
 
 // several people are set up in each test; a time-out is there to end a hang, not to judge a busy machine
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
-const people = useHomeserver();
-
-const someone = async (name: string): Promise<Person> => {
-  const person = await people.person(name);
-  await setUp(person);
-  return person;
-};
-const another = async (person: Person, recoveryKey: string): Promise<Person> => {
-  const second = await people.person("second", await people.server().login(person.account));
-  await second.core.ok("trust.recover", { recoveryKey });
-  return second;
-};
+const { people, someone, another } = useInviting();
 
 test("scenario 1: both online, a code that is shown: mutual verification, one chat, one word on each side", async () => {
   const [alice, bob] = await Promise.all([someone("alice"), someone("bob")]);
@@ -61,7 +40,7 @@ test("scenario 2: the inviter is offline: the chat is usable and her key verifie
   await verified(bob.core, alice.userId);
   const chat = await bob.core.until(async () => (await chatsWith(bob.core, alice.userId))[0], "the chat");
   expect(chat.encrypted).toBe(true);
-  await bob.core.sent(chat.roomId, await bob.core.send(chat.roomId, "Are you there?"));
+  await bob.core.say(chat.roomId, "Are you there?");
   await joined(bob.core, joinId, "waiting");
   alice.proxy.setOnline(true);
   expect((await joined(bob.core, joinId, "done")).result).toBe("mutual");

@@ -1,6 +1,7 @@
 import { expect, test, vi } from "vitest";
 import { useHomeserver, type Person } from "../people.ts";
-import { accept, chatsWith, code, join, joined, setUp, verified } from "./inviting.ts";
+import { setUp } from "../verification/verifying.ts";
+import { accept, chatsWith, code, join, joined, verified } from "./inviting.ts";
 
 vi.setConfig({ testTimeout: 400_000, hookTimeout: 300_000 });
 const people = useHomeserver();
@@ -36,7 +37,7 @@ test("scenarios 12 to 14: a group's code lets in, knocks where the right is gone
   await Promise.all([verified(alice.core, bob.userId), verified(bob.core, alice.userId)]);
   expect((await bob.core.room(roomId)).membership).toBe("join");
   expect([...(await chatsWith(alice.core, bob.userId)), ...(await chatsWith(bob.core, alice.userId))]).toEqual([]);
-  await bob.core.sent(roomId, await bob.core.send(roomId, "I am in"));
+  await bob.core.say(roomId, "I am in");
   await alice.core.message(roomId, "I am in");
   const before = bob.proxy.seen(isHandshake).length;
   await join(bob, first.link);

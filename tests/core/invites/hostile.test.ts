@@ -1,31 +1,19 @@
 import { expect, test, vi } from "vitest";
 import { sameAs, startCore } from "../core.ts";
 import type { Core } from "../core.ts";
-import { useHomeserver, type Person } from "../people.ts";
 import { forgedIdentity, withForged } from "../verification/forged-identity.ts";
-import { accept, code, expectContacts, identityOf, join, joinOf, joined, setUp, verified } from "./inviting.ts";
+import { identityOf } from "../verification/verifying.ts";
+import { isOpen, isQuery, isSignatures, signaturesFor } from "./code-holder.ts";
+import { accept, code, dropped, expectContacts, join, joinOf, joined, useInviting, verified } from "./inviting.ts";
 
 vi.setConfig({ testTimeout: 400_000, hookTimeout: 300_000 });
-const people = useHomeserver();
+const { someone } = useInviting();
 
 type Json = Record<string, unknown>;
-const isQuery = { method: "POST", path: /\/keys\/query$/ };
-const isSignatures = { method: "POST", path: /\/keys\/signatures\/upload$/ };
-const isOpen = { method: "PUT", path: /\/sendToDevice\/chat\.tessera\.securejoin\// };
 const isSealed = { method: "PUT", path: /\/sendToDevice\/m\.room\.encrypted\// };
 
-const someone = async (name: string): Promise<Person> => {
-  const person = await people.person(name);
-  await setUp(person);
-  return person;
-};
-/** A gate that failed says so in one line. */
-const dropped = (core: Core, gate: string) =>
-  core.until(() => Promise.resolve(core.logs.some((line) => line.text.includes(`dropped (${gate})`))), gate);
 const usesOf = async (core: Core, tokenId: string) =>
   (await core.ok("invites.list", {})).find((one) => one.tokenId === tokenId)?.uses;
-const signaturesFor = ({ proxy }: Person, userId: string) =>
-  proxy.seen(isSignatures).filter((one) => String(one.requestBody).includes(userId));
 
 test("scenario 16: the server shows another Alice: nothing is signed, and sending to her is blocked over a restart", async () => {
   const [alice, bob] = await Promise.all([someone("alice"), someone("bob")]);
@@ -62,7 +50,7 @@ test("scenarios 17 and 26: the server shows Alice another Bob, or an unsigned de
   };
   const unsigned = alice.proxy.on(isQuery, { kind: "rewrite-response", json: stripped });
   const joinId = await accept(bob, link);
-  await dropped(alice.core, "proof: keys are not theirs");
+  await dropped(alice, "proof: keys are not theirs");
   expect(await usesOf(alice.core, tokenId)).toEqual([]);
   unsigned.remove();
 
@@ -105,11 +93,11 @@ test("scenario 21: withdrawn while the proof is under way: no effect, and nothin
   await bob.core.until(() => Promise.resolve(held.used > 0), "the proof under way");
   await alice.core.ok("invites.withdraw", { tokenId });
   held.release();
-  await dropped(alice.core, "proof: no such code");
+  await dropped(alice, "proof: no such code");
   const cleo = await someone("cleo");
   const answers = alice.proxy.seen(isOpen).length;
   await accept(cleo, link);
-  await dropped(alice.core, "hello: no such code");
+  await dropped(alice, "hello: no such code");
   expect(alice.proxy.seen(isOpen)).toHaveLength(answers);
   expect(await usesOf(alice.core, tokenId)).toEqual([]);
   expect(signaturesFor(alice, bob.userId)).toEqual([]);
@@ -124,7 +112,7 @@ test("scenario 30: whom Alice ignores gets no answer, and costs no key query", a
   const before = asked();
   await accept(bob, link);
   await bob.proxy.waitFor(isOpen);
-  await dropped(alice.core, "message: ignored");
+  await dropped(alice, "message: ignored");
   await alice.core.sync();
   expect(alice.proxy.seen(isOpen)).toEqual([]);
   expect(asked()).toBe(before);

@@ -1,13 +1,36 @@
 import { expect } from "vitest";
 import type { Invite, InvitePreset, Join } from "../../../preload/contract/invites.ts";
 import type { Core } from "../core.ts";
-import type { Person } from "../people.ts";
+import { useHomeserver, type Person } from "../people.ts";
+import { identityOf, setUp } from "../verification/verifying.ts";
 
 type Link = Invite & { link: string };
 type At = Join["state"]["at"];
 
-export const setUp = async ({ core, account }: Person): Promise<string> =>
-  (await core.ok("trust.setUp", { password: account.password, recovery: { kind: "key" } })).recoveryKey;
+/** One homeserver a test file, with people on it who have an identity: it takes that to show codes and to accept them. */
+export function useInviting() {
+  const people = useHomeserver();
+  /** A further device of theirs, signed by their identity. */
+  const another = async ({ account }: Person, recoveryKey: string): Promise<Person> => {
+    const device = await people.person("device", await people.server().login(account));
+    await device.core.ok("trust.recover", { recoveryKey });
+    return device;
+  };
+  return {
+    people,
+    another,
+    someone: async (name: string): Promise<Person> => {
+      const person = await people.person(name);
+      await setUp(person);
+      return person;
+    },
+    twoDevices: async (name: string): Promise<{ laptop: Person; phone: Person; recoveryKey: string }> => {
+      const laptop = await people.person(name);
+      const recoveryKey = await setUp(laptop);
+      return { laptop, phone: await another(laptop, recoveryKey), recoveryKey };
+    },
+  };
+}
 
 /** A code for oneself, or for a group. */
 export const code = ({ core }: Pick<Person, "core">, preset: InvitePreset = "show", roomId?: string): Promise<Link> =>
@@ -43,7 +66,12 @@ export const join = async (
   link: string,
 ): Promise<Extract<Join["state"], { at: "done" }>> => joined(core, await accept({ core }, link), "done");
 
-export const identityOf = async (core: Core, userId: string) => (await core.ok("trust.user", { userId })).identity;
+/** A gate that failed says so in one line of the log. `from`: lines before it do not count. */
+export const dropped = ({ core }: Pick<Person, "core">, gate: string, from = 0) =>
+  core.until(
+    () => Promise.resolve(core.logs.slice(from).some((line) => line.text.includes(`dropped (${gate})`))),
+    gate,
+  );
 
 export const verified = (core: Core, userId: string) =>
   core.until(async () => (await identityOf(core, userId)) === "verified", "the tick");

@@ -1,7 +1,8 @@
 import { expect, test, vi } from "vitest";
 import { sameAs, startCore } from "../core.ts";
 import { eventually, useHomeserver, type Person } from "../people.ts";
-import { accept, code, expectContacts, joined, setUp } from "./inviting.ts";
+import { setUp } from "../verification/verifying.ts";
+import { accept, code, expectContacts, joined } from "./inviting.ts";
 
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 300_000 });
 const people = useHomeserver();

@@ -3,30 +3,15 @@ import { parseText } from "../../../main/core/features/invites/link.ts";
 import type { Invite } from "../../../preload/contract/invites.ts";
 import { restarted, sameAs, startCore, type Core } from "../core.ts";
 import { otherClient } from "../other-client.ts";
-import { eventually, isSync, isToDevice, useHomeserver, type Person } from "../people.ts";
-import { accept, code, expectContacts, join, joined, setUp } from "./inviting.ts";
+import { eventually, isSync, isToDevice } from "../people.ts";
+import { accept, code, expectContacts, join, joined, useInviting } from "./inviting.ts";
 
 // several people are set up in each test; a time-out is there to end a hang, not to judge a busy machine
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
-const people = useHomeserver();
+const { people, someone, twoDevices } = useInviting();
 const noteType = "chat.tessera.securejoin.note";
 
-const someone = async (name: string): Promise<Person> => {
-  const person = await people.person(name);
-  await setUp(person);
-  return person;
-};
-/** A further device of theirs, signed by their identity. */
-const another = async (person: Person, recoveryKey: string): Promise<Person> => {
-  const device = await people.person("device", await people.server().login(person.account));
-  await device.core.ok("trust.recover", { recoveryKey });
-  return device;
-};
-const alices = async () => {
-  const laptop = await people.person("alice");
-  const recoveryKey = await setUp(laptop);
-  return { laptop, recoveryKey, phone: await another(laptop, recoveryKey) };
-};
+const alices = () => twoDevices("alice");
 /** Setting up takes long: whoever breaks nothing shares one pair. */
 let pair: ReturnType<typeof alices> | undefined;
 const shared = () => (pair ??= alices());

@@ -9,17 +9,11 @@ import { messageTypes, toBase64 } from "../../../main/core/features/invites/mess
 import { list, object, text, type Json } from "../../../main/core/json.ts";
 import { forgedHello, opened } from "../../unit/invites/wire.ts";
 import type { Account } from "../../homeserver/homeserver.ts";
-import { useHomeserver, type Person } from "../people.ts";
-import { accept, code, expectContacts, join, joinOf, setUp } from "./inviting.ts";
+import { accept, code, dropped, expectContacts, join, joinOf, useInviting } from "./inviting.ts";
 
 vi.setConfig({ testTimeout: 400_000, hookTimeout: 300_000 });
-const people = useHomeserver();
+const { people, someone } = useInviting();
 
-const someone = async (name: string): Promise<Person> => {
-  const person = await people.person(name);
-  await setUp(person);
-  return person;
-};
 let sent = 0;
 /** What anybody with an account may send to anybody's devices. */
 const put = (from: Account, type: string, userId: string, deviceId: string, content: Json) =>
@@ -36,11 +30,6 @@ const received = async (account: Account): Promise<Json[]> => {
     return content === undefined ? [] : [content];
   });
 };
-const dropped = ({ core }: Person, gate: string, from = 0) =>
-  core.until(
-    () => Promise.resolve(core.logs.slice(from).some((line) => line.text.includes(`dropped (${gate})`))),
-    gate,
-  );
 
 test("scenarios 23 and 24: a HELLO sent twenty times gets few answers with one nonce; altered in any part it gets none", async () => {
   const alice = await someone("alice");

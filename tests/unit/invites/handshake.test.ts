@@ -24,6 +24,15 @@ const person = async (name: string): Promise<Person> => {
 const statesOf = (one: Person) => one.handshake.joins.list().map((join) => join.state);
 const usesOf = (one: Person) => one.handshake.tokens.list().flatMap((invite) => invite.uses);
 const kindOf = (letter: Letter) => (letter.type === "m.room.encrypted" ? "sealed" : "open");
+/** They scan the code; their HELLO leaves, and comes to nobody by itself. */
+const helloOf = async (joiner: Person, link: string): Promise<Letter> => {
+  await joiner.join(link);
+  await made.settle();
+  await made.pass(100);
+  const hello = made.letters.splice(0).find((letter) => letter.sender === joiner.user.userId);
+  if (hello === undefined) throw new Error("no HELLO");
+  return hello;
+};
 const repliesOf = (one: Person) => made.recorded.filter((letter) => letter.sender === one.user.userId);
 
 test("a shown code: both signed, one chat, one use", async () => {
@@ -73,11 +82,7 @@ test("scenario 22: recorded traffic and the code together show names and devices
 test("scenario 23: a HELLO that comes a hundred times gets few answers, all with one nonce, also after a restart", async () => {
   const [alice, bob] = [await person("alice"), await person("bob")];
   const { link } = await alice.create("public");
-  await bob.join(link);
-  await made.settle();
-  await made.pass(100);
-  const hello = made.letters.splice(0).find((letter) => letter.sender === bob.user.userId);
-  if (hello === undefined) throw new Error("no HELLO");
+  const hello = await helloOf(bob, link);
   for (let times = 0; times < 50; times++) made.deliver(hello);
   await made.pass(2_000);
   await alice.restart();
@@ -128,11 +133,7 @@ test("scenario 23: an answer of an earlier exchange, and a proof that is sent ag
 test("scenario 24: what is returned, redirected or altered in any part is dropped", async () => {
   const [alice, bob, eve] = [await person("alice"), await person("bob"), await person("eve")];
   const { link } = await alice.create("public");
-  await bob.join(link);
-  await made.settle();
-  await made.pass(100);
-  const hello = made.letters.splice(0).find((letter) => letter.sender === bob.user.userId);
-  if (hello === undefined) throw new Error("no HELLO");
+  const hello = await helloOf(bob, link);
   const altered = (name: string): Letter => {
     const bytes = Buffer.from(String(hello.content[name]), "base64");
     bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
@@ -352,11 +353,7 @@ test("a single-use code whose device is off: the other one says hold, asks after
 test("a sync whose messages could not be written down is not saved, and nothing of it is lost", async () => {
   const [alice, bob] = [await person("alice"), await person("bob")];
   const { link } = await alice.create("public");
-  await bob.join(link);
-  await made.settle();
-  await made.pass(100);
-  const hello = made.letters.splice(0).find((letter) => letter.sender === bob.user.userId);
-  if (hello === undefined) throw new Error("no HELLO");
+  const hello = await helloOf(bob, link);
   alice.db.run("create trigger full before insert on invite_inbox begin select raise(abort, 'full'); end");
   expect(() => {
     made.deliver(hello);

@@ -194,22 +194,130 @@ test("strangers who flood shut out nobody else", () => {
   expect(flood.mayAnswer("token", "@j3:x.test", false)).toBe(true);
 });
 
-test("a turnstile lets so many in at once, and turns away who would wait too long", async () => {
-  const pass = createTurnstile(3, 2);
-  let inside = 0;
-  let most = 0;
-  const gate = Promise.withResolvers<undefined>();
-  const work = async () => {
-    most = Math.max(most, ++inside);
-    await gate.promise;
-    inside--;
-    return true;
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+/** Works that end when they are told to. */
+function visits(pass: ReturnType<typeof createTurnstile>) {
+  const entered: string[] = [];
+  const gates = new Map<string, () => void>();
+  return {
+    entered,
+    visit: (name: string, known = false): Promise<string | undefined> =>
+      pass({ name, known }, async () => {
+        entered.push(name);
+        await new Promise<void>((resolve) => gates.set(name, resolve));
+        return name;
+      }),
+    end: async (name: string): Promise<void> => {
+      gates.get(name)?.();
+      await turn();
+    },
   };
-  const all = Array.from({ length: 6 }, () => pass(work));
-  gate.resolve(undefined);
-  expect(await Promise.all(all)).toEqual([true, true, true, true, true, undefined]);
-  expect(most).toBe(3);
-  expect(await pass(() => Promise.resolve("again"))).toBe("again");
+}
+
+test("a turnstile lets so many in at once, one fewer of strangers, and turns away who would wait too long", async () => {
+  const { entered, visit, end } = visits(createTurnstile(3, 2));
+  const all = ["@a:1", "@b:2", "@c:3", "@d:4", "@e:5"].map((name) => visit(name));
+  await turn();
+  expect(entered).toEqual(["@a:1", "@b:2"]);
+  expect(await all[4]).toBeUndefined();
+  for (const name of ["@a:1", "@b:2", "@c:3", "@d:4"]) await end(name);
+  expect(await Promise.all(all)).toEqual(["@a:1", "@b:2", "@c:3", "@d:4", undefined]);
+  const again = visit("@a:1");
+  await turn();
+  await end("@a:1");
+  expect(await again).toBe("@a:1");
+});
+
+test("hanging strangers keep out nobody who is known, and a hanging server only its own people", async () => {
+  const { entered, visit, end } = visits(createTurnstile(3, 200));
+  const strangers = Array.from({ length: 20 }, (_, n) => visit(`@s${n}:hangs`));
+  // nobody takes two places by asking twice
+  expect(await visit("@s1:hangs")).toBeUndefined();
+  void visit("@friend:hangs", true);
+  void visit("@other:hangs", true);
+  const guest = visit("@guest:fine");
+  await turn();
+  expect(entered).toEqual(["@s0:hangs", "@s1:hangs", "@friend:hangs"]);
+  await end("@friend:hangs");
+  expect(entered.at(-1)).toBe("@other:hangs");
+  // the first place that a time-out frees is the guest's, who came last
+  await end("@s0:hangs");
+  expect(entered.at(-1)).toBe("@guest:fine");
+  await end("@guest:fine");
+  expect(await guest).toBe("@guest:fine");
+  expect(await strangers[0]).toBe("@s0:hangs");
+});
+
+test("a join is cancelled wherever it is not confirmed, and nothing that comes later changes that", () => {
+  const proving = steps(greeted(), [reply("PHONE"), proved("PHONE")]);
+  const running: JoinState[] = [
+    firstJoinState(startMs),
+    steps(firstJoinState(startMs), [{ kind: "signed" }]),
+    greeted(),
+    proving,
+    { at: "blocked", code: "setup-needed" },
+  ];
+  for (const state of running) {
+    const { state: over, effects } = joinStep(state, { kind: "cancel" }, contact, startMs);
+    expect(over).toEqual({ at: "failed", code: "cancelled" });
+    expect(effects).toEqual([{ kind: "forget-secret" }]);
+    expect(wakesAtMs(over, contact)).toBeUndefined();
+    const late: JoinInput[] = [
+      ...[
+        { kind: "start" },
+        { kind: "tick" },
+        { kind: "signed" },
+        { kind: "room", roomId: "!dm" },
+        { kind: "unblock" },
+      ],
+      ...[reply("PHONE"), confirmed()],
+    ] as JoinInput[];
+    for (const input of late) expect(joinStep(over, input, contact, startMs)).toEqual({ state: over, effects: [] });
+  }
+  for (const state of [
+    steps(proving, [confirmed()]),
+    steps(
+      firstJoinState(startMs),
+      [{ kind: "signed" }, reply("PHONE"), proved("PHONE"), confirmed({ room: "!g" })],
+      group,
+    ),
+  ])
+    expect(joinStep(state, { kind: "cancel" }, contact, startMs)).toEqual({ state, effects: [] });
+});
+
+test("keys that differ are a reason not to write to them also where the join was cancelled meanwhile", () => {
+  const over: JoinState = { at: "failed", code: "cancelled" };
+  const { state, effects } = joinStep(over, { kind: "sign-failed", code: "keys-differ" }, contact, startMs);
+  expect(state).toEqual({ at: "failed", code: "keys-differ" });
+  expect(effects).toContainEqual({ kind: "block-sending" });
+});
+
+test("without an own identity the chat alone can be had: nothing is signed, no HELLO is sent", () => {
+  const blocked = { at: "blocked", code: "setup-needed" } as const;
+  const inputs: JoinInput[] = [
+    { kind: "contact-only" },
+    { kind: "room-failed" },
+    { kind: "unblock" },
+    { kind: "room-intended" },
+    { kind: "start" },
+    { kind: "room", roomId: "!dm" },
+  ];
+  let state = steps(blocked, []);
+  const effects = inputs.flatMap((input) => {
+    const step = joinStep(state, input, contact, startMs);
+    state = step.state;
+    return step.effects;
+  });
+  expect(state).toEqual({ at: "done", result: "contact-only", roomId: "!dm", proved: [] });
+  expect(effects).toEqual([
+    { kind: "make-room", intended: false },
+    { kind: "make-room", intended: true },
+    { kind: "forget-secret" },
+  ]);
+  // of a group nothing would be left, and whom one ignores one does not write to
+  expect(joinStep(blocked, { kind: "contact-only" }, group, startMs).state).toEqual(blocked);
+  const ignored: JoinState = { at: "blocked", code: "ignored" };
+  expect(joinStep(ignored, { kind: "contact-only" }, contact, startMs).state).toEqual(ignored);
 });
 
 test("padding has one length, and anything else in it is refused", () => {

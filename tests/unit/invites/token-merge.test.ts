@@ -138,7 +138,7 @@ test("every device finds the same trouble", () => {
   ]);
   expect(troubles({ uses: [use("@b:x", "k1", 3), use("@c:x", "k2", 5)], state }, false)).toEqual([]);
   expect(troubles({ uses: [use("@b:x", "k1", 3), use("@b:x", "k2", 5, false)], state }, false)).toEqual([
-    { kind: "second-key", userIds: ["@b:x"], atMs: 5 },
+    { kind: "second-key", userIds: ["@b:x"], atMs: 5, events: 2 },
   ]);
   const withdrawn = { at: "withdrawn" as const, rev: 2, by: "A", atMs: 4 };
   expect(troubles({ uses: [use("@b:x", "k1", 3), use("@c:x", "k2", 5)], state: withdrawn }, false)).toEqual([

@@ -193,6 +193,62 @@ describe("a code of one device", () => {
     expect(laptop.tokens.alarms()).toMatchObject([{ kind: "two-users", tokenId, userIds: [bob, eve] }]);
   });
 
+  test("an alarm that was put away stays away over a restart, and comes back with a further identity of theirs", async () => {
+    const laptop = await world().add("LAPTOP");
+    const { tokenId } = await laptop.tokens.create(contact("show"));
+    laptop.tokens.recordUse(tokenId, bob, keyOf("bob"));
+    laptop.tokens.recordUse(tokenId, bob, keyOf("another"));
+    const [alarm] = laptop.tokens.alarms();
+    laptop.tokens.putAway(alarm?.alarmId ?? "");
+    laptop.tokens.putAway(alarm?.alarmId ?? "");
+    expect(laptop.tokens.alarms()).toEqual([]);
+    await laptop.restart();
+    expect(laptop.tokens.recordUse(tokenId, bob, keyOf("another"))).toEqual({ at: "refused", reason: "frozen" });
+    expect(laptop.tokens.alarms()).toEqual([]);
+    laptop.tokens.recordUse(tokenId, bob, keyOf("a third"));
+    expect(laptop.tokens.alarms()).toEqual([alarm]);
+    expect(() => {
+      laptop.tokens.putAway("none");
+    }).toThrow("no such alarm");
+  });
+
+  test("what goes on while an alarm is put away is the same event; an hour later, or with other people, it is another", async () => {
+    const { add, pass } = world();
+    const laptop = await add("LAPTOP");
+    const { tokenId } = await laptop.tokens.create(contact("personal-link"));
+    const kinds = () => laptop.tokens.alarms().map(({ kind, userIds }) => [kind, ...userIds]);
+    const happen = () => {
+      laptop.tokens.refusedSecond(tokenId, bob);
+      laptop.tokens.raise("flood", tokenId, []);
+    };
+    laptop.tokens.recordUse(tokenId, eve, keyOf("eve"));
+    happen();
+    const all = [["flood"], ["two-users", bob, eve]];
+    expect(kinds().sort()).toEqual(all);
+    for (const { alarmId } of laptop.tokens.alarms()) laptop.tokens.putAway(alarmId);
+    pass(hourMs - 1);
+    happen();
+    expect(kinds()).toEqual([]);
+    laptop.tokens.refusedSecond(tokenId, "@cleo:tessera.test");
+    expect(kinds()).toEqual([["two-users", "@cleo:tessera.test", eve]]);
+    pass(1);
+    happen();
+    expect(kinds().sort()).toEqual([["flood"], ["two-users", bob, eve], ["two-users", "@cleo:tessera.test", eve]]);
+  });
+
+  test("a code's link is given once more while somebody can join by it; an expired one says so", async () => {
+    const { add, pass } = world();
+    const laptop = await add("LAPTOP");
+    const { tokenId, link, verifyUntilMs } = await laptop.tokens.create({ ...contact("show"), label: "Büro" });
+    await laptop.restart();
+    pass(hourMs);
+    expect(laptop.tokens.show(tokenId)).toBe(link);
+    expect(laptop.tokens.get(tokenId)?.verifyUntilMs).toBe(verifyUntilMs);
+    expect(laptop.tokens.canVerify(tokenId, bob, verifyUntilMs ?? 0)).toBe(false);
+    pass(dayMs);
+    expect(() => laptop.tokens.show(tokenId)).toThrow("Nobody can join");
+  });
+
   test("what a transaction takes back has not happened", async () => {
     const { add } = world();
     const laptop = await add("LAPTOP");

@@ -1,12 +1,23 @@
-import { createHash, createHmac, randomBytes, randomInt, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, randomBytes, randomInt } from "node:crypto";
 import { asCoreError } from "../../errors.ts";
 import { log } from "../../log.ts";
 import type { InviteStore } from "../../storage/invite-store.ts";
 import { lp } from "./codec.ts";
 import type { Flood } from "./flood.ts";
 import { readyFrom } from "./joins.ts";
-import { associatedData, open, proofMac, seal, stepKey, transcriptHash, type DeviceKeys } from "./keys.ts";
-import { helloSchema, messageTypes, pad, read, toBase64, unpad, wire, type Outer, type Proof } from "./messages.ts";
+import { associatedData, open, proofMac, sameBytes, seal, stepKey, transcriptHash, type DeviceKeys } from "./keys.ts";
+import {
+  bytesOf,
+  helloSchema,
+  messageTypes,
+  pad,
+  read,
+  toBase64,
+  unpad,
+  wire,
+  type Outer,
+  type Proof,
+} from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Judged, PeerPort, RoomPort, TrustPort } from "./ports.ts";
 import { createQuestions } from "./questions.ts";
@@ -25,15 +36,13 @@ type Parts = {
   nowMs: () => number;
   /** Whom the person is asked about may have changed. */
   asked: () => void;
+  /** Somebody who was let in before went through another exchange: there are more digits to compare. */
+  exchanged: () => void;
   dropped: (gate: string) => void;
 };
 const replyLastsMs = 24 * 3_600_000;
 /** Several own devices do not all answer at once; one alone has nothing to wait for. */
 const jitterMs = { several: 1_500, alone: 200 };
-
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "base64"));
-const same = (one: Uint8Array, other: Uint8Array): boolean =>
-  one.length === other.length && timingSafeEqual(one, other);
 
 /** The inviter's gates, in their order: what passes all of them becomes work (works.ts). */
 export function createAdmissions(parts: Parts) {
@@ -59,7 +68,8 @@ export function createAdmissions(parts: Parts) {
     for (const part of [lp("na"), lp(t), lp(joiner), lp(x), lp(nb)]) mac.update(part);
     return mac.digest().subarray(0, 16);
   };
-  const isOurKey = (token: LiveToken, masterKey: Uint8Array): boolean => same(token.header.slice(6, 38), masterKey);
+  const isOurKey = (token: LiveToken, masterKey: Uint8Array): boolean =>
+    sameBytes(token.header.slice(6, 38), masterKey);
 
   const drop = (gate: string): Judged => {
     parts.dropped(gate);
@@ -75,8 +85,8 @@ export function createAdmissions(parts: Parts) {
      */
     proof: async (sender: string, curve25519: string, proof: Proof): Promise<Judged> => {
       const { t, x } = proof;
-      if (!same(inviterNonce(t, sender, x, proof.nb), proof.na)) return drop("proof: nonce");
-      if (!same(bytesOf(curve25519), proof.dev.curve25519)) return drop("proof: from another device");
+      if (!sameBytes(inviterNonce(t, sender, x, proof.nb), proof.na)) return drop("proof: nonce");
+      if (!sameBytes(bytesOf(curve25519), proof.dev.curve25519)) return drop("proof: from another device");
       const token = tokens.find(t, sender);
       if (token === undefined) return drop("proof: no such code");
       if ((proof.knd === "group") !== (token.kind === "group")) return drop("proof: another kind");
@@ -96,7 +106,8 @@ export function createAdmissions(parts: Parts) {
         joinerNonce: proof.nb,
         room: chatId ?? "",
       });
-      if (!same(proofMac(stepKey(token.root, "proof", sender, x), transcript), proof.mac)) return drop("proof: mac");
+      if (!sameBytes(proofMac(stepKey(token.root, "proof", sender, x), transcript), proof.mac))
+        return drop("proof: mac");
       let judged: "good" | "bad";
       try {
         judged = await isTheirs(sender, proof.msk, proof.dev);
@@ -191,11 +202,11 @@ export function createAdmissions(parts: Parts) {
 
   async function isTheirs(userId: string, masterKey: Uint8Array, device: DeviceKeys): Promise<"good" | "bad"> {
     const peer = await peers.fresh(userId);
-    if (!same(bytesOf(peer.masterKey), masterKey)) return "bad";
+    if (!sameBytes(bytesOf(peer.masterKey), masterKey)) return "bad";
     const known = peer.devices.find(({ deviceId }) => deviceId === device.deviceId);
     return known?.signed === true &&
-      same(bytesOf(known.ed25519), device.ed25519) &&
-      same(bytesOf(known.curve25519), device.curve25519)
+      sameBytes(bytesOf(known.ed25519), device.ed25519) &&
+      sameBytes(bytesOf(known.curve25519), device.curve25519)
       ? "good"
       : "bad";
   }
@@ -212,6 +223,7 @@ export function createAdmissions(parts: Parts) {
       const use = tokens.recordUse(tokenId, userId, facts.joinerKey);
       if (use.at === "refused") {
         if (use.reason === "second-key" || use.reason === "frozen") works.freeze(tokenId, userId);
+        if (use.reason === "second-key") works.refuse(workId, tokenId, userId, facts);
         if (use.reason === "used") tokens.refusedSecond(tokenId, userId);
         return use.reason;
       }
@@ -220,6 +232,8 @@ export function createAdmissions(parts: Parts) {
       const sign = use.verify && !verified && !before;
       const isNew = works.add(workId, tokenId, userId, facts, sign, verified);
       if (!use.verify && !verified && !before) questions.ask(token, userId, facts.joinerKey);
+      // a first one is told of with its use
+      if (isNew && !use.fresh) queueMicrotask(parts.exchanged);
       return isNew ? "new" : "again";
     });
     if (outcome === "new") works.start(workId);

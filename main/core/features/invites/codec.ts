@@ -24,6 +24,9 @@ const checkBytes = 3;
 export const longestLabelBytes = 24;
 const longestPayload = Math.ceil(((fixedBytes + longestLabelBytes + secretBytes + checkBytes) * 8) / 5);
 
+/** 0 never expires. */
+export const isExpired = (expiresAtMs: number, nowMs: number): boolean => expiresAtMs !== 0 && nowMs >= expiresAtMs;
+
 /** A length of two bytes before the value, so that no two lists of values are the same bytes. */
 export function lp(value: Uint8Array | string): Buffer {
   const bytes = Buffer.from(value);

@@ -47,8 +47,8 @@ export function createInvites(parts: Parts) {
   let untell: (() => void)[] = [];
 
   // key queries that strangers can cause: a few at once, however many come
-  const queried = async <T>(work: () => Promise<T>): Promise<T> => {
-    const done = await queries(async () => ({ value: await work() }));
+  const queried = async <T>(name: string, known: boolean, work: () => Promise<T>): Promise<T> => {
+    const done = await queries({ name, known }, async () => ({ value: await work() }));
     if (done === undefined) throw new CoreError("rate-limited");
     return done.value;
   };
@@ -69,13 +69,14 @@ export function createInvites(parts: Parts) {
     fresh: async (userId) => {
       const { freshPeer } = await peerDevices();
       const core = await crypto();
-      return queried(() => freshPeer(core, userId));
+      return queried(userId, handshake.knows(userId), () => freshPeer(core, userId));
     },
     known: async (userId) => (await peerDevices()).knownPeer(await crypto(), userId),
     sign: async (userId, masterKey) => {
       const { userSign } = await import("../../matrix/user-signing.ts");
       const core = await crypto();
-      await queried(() => userSign(core, userId, masterKey));
+      // whom a code of theirs, or a good proof, speaks for
+      await queried(userId, true, () => userSign(core, userId, masterKey));
       // whatever an earlier code said, this key was named by a code and shown by the server
       trust.setSendBlock(userId, undefined);
       await trust.verified(userId);

@@ -30,6 +30,7 @@ function createBuckets({ most, withinMs }: Limit) {
     },
   };
 }
+const serverOf = (userId: string): string => userId.slice(userId.indexOf(":") + 1).toLowerCase();
 export type Flood = ReturnType<typeof createFlood>;
 
 export function createFlood(nowMs: () => number) {
@@ -45,7 +46,7 @@ export function createFlood(nowMs: () => number) {
     mayLook: (sender: string): boolean => {
       const now = nowMs();
       // one person's surplus is not their server's
-      return senders.take(sender, now) && servers.take(sender.slice(sender.indexOf(":") + 1).toLowerCase(), now);
+      return senders.take(sender, now) && servers.take(serverOf(sender), now);
     },
     /** It named a code of ours. False: the code seems to be in many hands. */
     mayAnswer: (tokenId: string, joiner: string, isKnown: boolean): boolean => {
@@ -66,21 +67,50 @@ export function createFlood(nowMs: () => number) {
   };
 }
 
-/** At most so many at once; more than `waiting` more are turned away (`undefined`). */
+type Pass = {
+  /** A user id. */
+  name: string;
+  /** No stranger: for them a place is kept, and they wait behind no stranger. */
+  known: boolean;
+};
+/**
+ * At most `most` at once, and one fewer of strangers; more than `waiting` strangers more are turned away (`undefined`), and each of
+ * them passes once at a time. Of strangers who wait, those come first of whose server nobody is inside: where a server hangs, it holds
+ * up its own people.
+ */
 export function createTurnstile(most: number, waiting: number) {
-  let inside = 0;
-  const line: (() => void)[] = [];
-  return async <T>(work: () => Promise<T>): Promise<T | undefined> => {
-    if (inside >= most) {
-      if (line.length >= waiting) return undefined;
-      await new Promise<void>((resolve) => line.push(resolve));
-    } else inside++;
+  const inside: Pass[] = [];
+  const line: (Pass & { go: () => void })[] = [];
+  const strangers = (passes: Pass[]): Pass[] => passes.filter((one) => !one.known);
+  const fits = ({ known }: Pass): boolean =>
+    inside.length < most && (known || strangers(inside).length < Math.max(most - 1, 1));
+  const hasOneInside = ({ name }: Pass): boolean => inside.some((one) => serverOf(one.name) === serverOf(name));
+  const admitNext = (): void => {
+    const next = line.find((one) => one.known) ?? line.find((one) => !hasOneInside(one)) ?? line[0];
+    if (next === undefined || !fits(next)) return;
+    line.splice(line.indexOf(next), 1);
+    inside.push(next);
+    next.go();
+    admitNext();
+  };
+  return async <T>(pass: Pass, work: () => Promise<T>): Promise<T | undefined> => {
+    const isThere = [...inside, ...line].some((one) => !one.known && one.name === pass.name);
+    if (!pass.known && (isThere || strangers(line).length >= waiting)) return undefined;
+    const entered = Promise.withResolvers<undefined>();
+    const mine = {
+      ...pass,
+      go: () => {
+        entered.resolve(undefined);
+      },
+    };
+    line.push(mine);
+    admitNext();
+    await entered.promise;
     try {
       return await work();
     } finally {
-      const next = line.shift();
-      if (next === undefined) inside--;
-      else next();
+      inside.splice(inside.indexOf(mine), 1);
+      admitNext();
     }
   };
 }

@@ -12,7 +12,7 @@ type Parts = {
   me: string;
   rooms: RoomStore;
   tokens: Tokens;
-  joins: Pick<ReturnType<typeof createJoins>, "accept" | "list">;
+  joins: Pick<ReturnType<typeof createJoins>, "accept" | "list" | "cancel" | "contactOnly">;
   admissions: Pick<ReturnType<typeof createAdmissions>, "answer" | "requests">;
   nowMs: () => number;
 };
@@ -44,15 +44,28 @@ export const createInvitesHandlers = ({
   "invites.knownBy": ({ deviceIds }) => tokens.knownBy(deviceIds),
   "invites.withdraw": ({ tokenId }) => tokens.withdraw(tokenId),
   "invites.revive": ({ tokenId }) => tokens.revive(tokenId),
+  "invites.show": ({ tokenId }) => ({ link: tokens.show(tokenId) }),
   "invites.keepOpen": ({ tokenId }) => tokens.keepOpen(tokenId),
   "invites.inspect": (code) =>
     inspect("text" in code ? code : { bytes: Buffer.from(code.bytes, "base64") }, me, nowMs()),
   "invites.accept": ({ text, acceptIdentityChange = false }) => joins.accept({ text, acceptIdentityChange }),
   "invites.joins": () => joins.list(),
+  "invites.cancel": ({ joinId }) => {
+    joins.cancel(joinId);
+    return {};
+  },
+  "invites.contactOnly": async ({ joinId }) => {
+    await joins.contactOnly(joinId);
+    return {};
+  },
   "invites.requests": () => admissions.requests(),
   "invites.answer": ({ requestId, gave }) => {
     admissions.answer({ requestId, gave });
     return {};
   },
   "invites.alarms": () => tokens.alarms(),
+  "invites.putAway": ({ alarmId }) => {
+    tokens.putAway(alarmId);
+    return {};
+  },
 });

@@ -14,6 +14,7 @@ import { createJoins } from "./joins.ts";
 import { createOutbox, type Transport } from "./outbox-sender.ts";
 import type { PeerPort, RoomPort, TrustPort } from "./ports.ts";
 import { createTokens } from "./tokens.ts";
+import { digitsOf } from "./works.ts";
 
 export type HandshakeParts = {
   me: string;
@@ -54,6 +55,7 @@ export function createHandshake(parts: HandshakeParts) {
     outbox,
     nowMs,
     ownDevices: parts.ownDevices,
+    digitsOf: (tokenId) => digitsOf(store, tokenId),
   });
   const common = { me, store, outbox, peers, rooms, trust, nowMs, dropped };
   let told = "";
@@ -74,7 +76,12 @@ export function createHandshake(parts: HandshakeParts) {
     asked: () => {
       emit("invites.changed", { requests: admissions.requests() });
     },
+    exchanged: () => {
+      if (!stopped) emit("invites.changed", { invites: tokens.list() });
+    },
   });
+  /** Somebody who was verified here once, or whose code was accepted here: not who merely holds one of ours. */
+  const knows = (userId: string): boolean => trust.onceVerifiedKey(userId) !== undefined || joins.isUnderWay(userId);
   const intake = createIntake({
     me,
     store,
@@ -84,6 +91,7 @@ export function createHandshake(parts: HandshakeParts) {
     note: tokens.received,
     notesSettled: tokens.settled,
     ignored: trust.ignored,
+    knows,
     awaits: joins.awaits,
     judge: { hello: admissions.hello, reply: joins.reply, proof: admissions.proof, confirm: joins.confirm },
   });
@@ -139,6 +147,7 @@ export function createHandshake(parts: HandshakeParts) {
     tokens,
     joins,
     admissions,
+    knows,
     /** After crypto took a sync of so many to-device messages, before anything of it is saved. Throws where it must not be. */
     received: (toDevice: number): void => {
       lastCount = toDevice;

@@ -1,4 +1,5 @@
 import type { Scanned } from "../../../../preload/contract/invites.ts";
+import { isExpired } from "./codec.ts";
 import { namespace, parseText } from "./link.ts";
 
 const verificationHead = Buffer.from("MATRIX\u0002", "latin1");
@@ -34,9 +35,6 @@ export function inspect(
     own: parsed.userId === me,
   };
 }
-
-/** 0 never expires. */
-export const isExpired = (expiresAtMs: number, nowMs: number): boolean => expiresAtMs !== 0 && nowMs >= expiresAtMs;
 
 function strictText(bytes: Uint8Array): string | undefined {
   try {

@@ -25,6 +25,8 @@ type Parts = {
   /** Everything that own devices said so far counts now. */
   notesSettled: () => Promise<void>;
   ignored: (userId: string) => boolean;
+  /** No stranger. */
+  knows: (userId: string) => boolean;
   /** Whether it answers something of ours: such a one is no stranger's. */
   awaits: (sender: string, x: Uint8Array) => boolean;
   judge: {
@@ -59,6 +61,8 @@ export function createIntake(parts: Parts) {
   let timer: NodeJS.Timeout | undefined;
   // being judged now, for those that ask a server first
   const out = new Map<number, Promise<void>>();
+  // proofs of strangers among them: what they wait for has its own bounds (flood.ts), and nobody else waits for it
+  const strangers = new Set<number>();
 
   /** Whether it may wait in the inbox. */
   const passes = (event: ToDevice): boolean => {
@@ -99,6 +103,12 @@ export function createIntake(parts: Parts) {
     return confirm === undefined ? Promise.resolve("done") : parts.judge.confirm(sender, curve25519, confirm);
   };
 
+  /** Its sender's keys have to be asked for, at whatever server they name. */
+  const isStrangersProof = (row: InboxRow): boolean => {
+    const { type, sender } = JSON.parse(row.event) as Received;
+    return type === messageTypes.proof && !parts.knows(sender);
+  };
+
   const dealWith = async (row: InboxRow): Promise<void> => {
     let judged: Judged = "later";
     try {
@@ -115,20 +125,23 @@ export function createIntake(parts: Parts) {
   const run = async (): Promise<void> => {
     await parts.notesSettled();
     for (;;) {
-      const rows = store.inbox(nowMs(), atOnce).filter((row) => !out.has(row.number));
+      const rows = store.inbox(nowMs(), atOnce, [...out.keys()]);
       if (rows.length === 0 || isStopped()) return;
       for (const row of rows) {
         if (isStopped()) return;
         const mine = dealWith(row).finally(() => {
           out.delete(row.number);
+          strangers.delete(row.number);
         });
         out.set(row.number, mine);
+        if (isStrangersProof(row)) strangers.add(row.number);
         // those that ask a server are waited for only where many do
-        if (out.size >= mostOut) await Promise.race(out.values());
+        const waitedFor = [...out].filter(([number]) => !strangers.has(number));
+        if (waitedFor.length >= mostOut) await Promise.race(waitedFor.map(([, judged]) => judged));
       }
       // others have their turn, and what was quick is gone from the inbox
       await new Promise((resolve) => setImmediate(resolve));
-      if (store.inbox(nowMs(), atOnce).every((row) => out.has(row.number))) {
+      if (store.inbox(nowMs(), 1, [...out.keys()]).length === 0) {
         if (out.size === 0) return;
         // what comes meanwhile does not wait for somebody's server
         await Promise.race([...out.values(), new Promise<void>((resolve) => (wake = resolve))]);

@@ -54,24 +54,27 @@ export function createInviteRooms({
 
   /**
    * Two people who scanned each other have each made a chat: the one of the smaller user id stays, the other is left where nobody wrote.
-   * Both come to the same by themselves.
+   * Both come to the same by themselves, whichever of them leaves first.
    */
   const tidy = async (userId: string): Promise<void> => {
-    const chats = rooms.list(undefined).filter((room) => {
-      const who = present(room.room_id);
-      return room.membership === "join" && room.direct_user === userId && who.length === 2 && who.includes(userId);
-    });
+    const chats = rooms
+      .list(undefined)
+      .filter((room) => room.membership === "join" && room.direct_user === userId)
+      .map((room) => ({ room, who: present(room.room_id) }))
+      .filter(({ who }) => who.every((one) => one === me || one === userId));
     const madeBy = (maker: string) =>
-      chats.filter((room) => rooms.state(room.room_id, "m.room.create")?.sender === maker);
+      chats.filter(({ room }) => rooms.state(room.room_id, "m.room.create")?.sender === maker);
     const [first, second] = me < userId ? [me, userId] : [userId, me];
-    const spare = madeBy(second)[0];
-    if (chats.length !== 2 || madeBy(first).length !== 1 || spare === undefined) return;
-    if (spare.latest_event === null && !hasQueued(spare.room_id))
-      await commands["rooms.leave"]({ roomId: spare.room_id });
+    const [kept] = madeBy(first);
+    const [spare] = madeBy(second);
+    if (chats.length !== 2 || kept?.who.length !== 2 || spare === undefined) return;
+    if (spare.room.latest_event === null && !hasQueued(spare.room.room_id))
+      await commands["rooms.leave"]({ roomId: spare.room.room_id });
   };
 
   return {
     isIn,
+    tidy,
     findChat: (userId) => {
       const chats = rooms
         .list(undefined)

@@ -12,7 +12,7 @@ export type WorkState =
   /** `entering`: the joiner's chat may have been joined; who else is in there is still to be looked at. */
   | ({ at: "letting-in"; verified: boolean; sinceMs: number; entering: boolean } & Retry)
   | { at: "confirmed"; verified: boolean; result: ConfirmResult; room: string; via: string[] }
-  | { at: "stopped"; why: "keys-differ" | "frozen" | "gone" };
+  | { at: "stopped"; why: "keys-differ" | "second-key" | "frozen" | "gone" };
 export type WorkTerms = { kind: InviteKind };
 export type WorkInput =
   | { kind: "start" }

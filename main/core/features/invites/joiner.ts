@@ -40,6 +40,8 @@ export type JoinState =
       knock: "no" | "wanted" | "sent";
       proved: Proved[];
     } & Retry)
+  /** Without an identity of one's own, by the person's word: a chat, and nobody verified. */
+  | ({ at: "chat-only"; intent: boolean } & Retry)
   | { at: "done"; result: "mutual" | "one-sided" | "contact-only"; roomId?: string; proved: Proved[] }
   | { at: "blocked"; code: "setup-needed" | "ignored" }
   | { at: "failed"; code: JoinCode };
@@ -68,7 +70,11 @@ export type JoinInput =
   | { kind: "knocked" }
   | { kind: "knock-refused" }
   | { kind: "block"; code: "setup-needed" | "ignored" }
-  | { kind: "unblock" };
+  | { kind: "unblock" }
+  /** The person does not want to set up an identity now. */
+  | { kind: "contact-only" }
+  /** The person has thought better of it. */
+  | { kind: "cancel" };
 export type JoinEffect =
   | { kind: "sign" }
   | { kind: "make-room"; intended: boolean }
@@ -100,6 +106,8 @@ const longestRetryMs = 10 * minuteMs;
 export const firstJoinState = (nowMs: number): JoinState => ({ at: "confirmed", tries: 0, nextMs: nowMs });
 export const deadlineMs = ({ expiresAtMs, startedAtMs }: JoinTerms): number =>
   Math.min(startedAtMs + 14 * dayMs, expiresAtMs === 0 ? Infinity : expiresAtMs + dayMs);
+/** A confirmed join only waits for its group: what is left of it belongs to the room. */
+export const mayCancel = ({ at }: JoinState): boolean => at !== "entering" && at !== "done" && at !== "failed";
 export const isOver = (state: JoinState): boolean => state.at === "done" || state.at === "failed";
 const backOff = ({ tries }: Retry, nowMs: number): Retry => ({
   tries: tries + 1,
@@ -111,6 +119,7 @@ export function wakesAtMs(state: JoinState, terms: JoinTerms): number | undefine
   switch (state.at) {
     case "confirmed":
     case "keys-ok":
+    case "chat-only":
     case "entering":
       return Math.min(state.nextMs, deadlineMs(terms));
     case "hello":
@@ -131,7 +140,11 @@ const fail = (code: JoinCode, ...effects: JoinEffect[]): JoinStep => ({
   state: { at: "failed", code },
   effects: [...effects, { kind: "forget-secret" }],
 });
-const finish = (result: "mutual" | "one-sided", roomId: string | undefined, proved: Proved[]): JoinStep => ({
+const finish = (
+  result: "mutual" | "one-sided" | "contact-only",
+  roomId: string | undefined,
+  proved: Proved[],
+): JoinStep => ({
   state: { at: "done", result, ...(roomId === undefined ? {} : { roomId }), proved },
   effects: [{ kind: "forget-secret" }],
 });
@@ -149,6 +162,7 @@ export function joinStep(state: JoinState, input: JoinInput, terms: JoinTerms, n
     return stay({ at: "blocked", code: input.code });
   if (input.kind === "tick" && !isOver(state) && state.at !== "blocked" && nowMs >= deadlineMs(terms))
     return ended(state, terms);
+  if (input.kind === "cancel") return mayCancel(state) ? fail("cancelled") : stay(state);
   switch (state.at) {
     case "confirmed":
       return confirmed(state, input, terms, nowMs);
@@ -163,10 +177,20 @@ export function joinStep(state: JoinState, input: JoinInput, terms: JoinTerms, n
     case "done":
       return done(state, input);
     case "blocked":
+      if (input.kind === "contact-only" && state.code === "setup-needed" && terms.kind === "contact")
+        return {
+          state: { at: "chat-only", intent: false, tries: 0, nextMs: nowMs },
+          effects: [{ kind: "make-room", intended: false }],
+        };
       // from the beginning: whatever was done already is found done
       return input.kind === "unblock" ? { state: firstJoinState(nowMs), effects: [{ kind: "sign" }] } : stay(state);
+    case "chat-only":
+      return chatOnly(state, input, nowMs);
     case "failed":
-      return stay(state);
+      // found by a question that was under way when it was cancelled: no reason to write to whoever that is
+      return state.code === "cancelled" && input.kind === "sign-failed" && input.code === "keys-differ"
+        ? fail("keys-differ", { kind: "block-sending" })
+        : stay(state);
   }
 }
 
@@ -175,7 +199,7 @@ function ended(state: JoinState, { kind }: JoinTerms): JoinStep {
   if (state.at === "entering") return fail("no-permission");
   if (kind === "group") return fail("expired");
   if (state.at === "hello" || state.at === "proof") return finish("one-sided", state.roomId, state.proved);
-  return fail(state.at === "confirmed" ? "unreachable" : "expired");
+  return fail(state.at === "confirmed" || state.at === "chat-only" ? "unreachable" : "expired");
 }
 
 function confirmed(
@@ -224,6 +248,24 @@ function keysOk(state: Extract<JoinState, { at: "keys-ok" }>, input: JoinInput, 
       const { sentAtMs } = state;
       return stay({ at: "hello", roomId, sent: 1, sentAtMs, nextMs: sentAtMs + resendAfterMs(1), proved: [] });
     }
+    case "room-failed":
+      return stay({ ...state, ...backOff(state, nowMs) });
+    default:
+      return stay(state);
+  }
+}
+
+function chatOnly(state: Extract<JoinState, { at: "chat-only" }>, input: JoinInput, nowMs: number): JoinStep {
+  const make: JoinEffect = { kind: "make-room", intended: state.intent };
+  switch (input.kind) {
+    case "start":
+      return { state, effects: [make] };
+    case "tick":
+      return nowMs >= state.nextMs ? { state, effects: [make] } : stay(state);
+    case "room-intended":
+      return stay({ ...state, intent: true });
+    case "room":
+      return finish("contact-only", input.roomId, []);
     case "room-failed":
       return stay({ ...state, ...backOff(state, nowMs) });
     default:
@@ -375,6 +417,8 @@ export function shownState(state: JoinState, nowMs: number): Join["state"] {
       return { at: state.sent > 1 || nowMs >= state.sentAtMs + waitingAfterMs ? "waiting" : "inviter-verified" };
     case "proof":
       return { at: "proving" };
+    case "chat-only":
+      return { at: "waiting" };
     case "entering":
       return state.knock === "sent" ? { at: "blocked", code: "no-permission" } : { at: "proving" };
     case "done":

@@ -1,16 +1,17 @@
 // Longer than most: a join's rows, its four messages and its effects belong to one transaction, and stand in one place.
-import { createHash, randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
 import type { InviteKind, Join, UnknownReason } from "../../../../preload/contract/invites.ts";
 import { asCoreError, CoreError } from "../../errors.ts";
 import { object } from "../../json.ts";
 import { log } from "../../log.ts";
 import type { OwnStanding } from "../../matrix/peer-devices.ts";
 import type { InviteStore, JoinRow } from "../../storage/invite-store.ts";
-import { isExpired } from "./inspect.ts";
+import { isExpired } from "./codec.ts";
 import {
   firstJoinState,
   isOver,
   joinStep,
+  mayCancel,
   shownState,
   waitingAfterMs,
   wakesAtMs,
@@ -27,14 +28,27 @@ import {
   open,
   proofMac,
   rootKey,
+  sameBytes,
   seal,
+  sixDigits,
   stepKey,
   tokenTag,
   transcriptHash,
 } from "./keys.ts";
 import { parseText } from "./link.ts";
-import { messageTypes, pad, read, replySchema, toBase64, unpad, wire, type Confirm, type Outer } from "./messages.ts";
-import type { Outbox } from "./outbox.ts";
+import {
+  bytesOf,
+  messageTypes,
+  pad,
+  read,
+  replySchema,
+  toBase64,
+  unpad,
+  wire,
+  type Confirm,
+  type Outer,
+} from "./messages.ts";
+import type { Outbox, Parcel } from "./outbox.ts";
 import type { Judged, PeerPort, RoomPort, TrustPort } from "./ports.ts";
 
 type Parts = {
@@ -62,15 +76,14 @@ type Facts = {
   nb: string;
   /** Ours, when the last proof was sent. */
   ownKey?: string;
+  /** Of the proof that was confirmed, or else of the last one that was sent; in clear, since people read them to each other. */
+  digits?: string;
 };
 const dayMs = 24 * 3_600_000;
 /** Duplicates of what was sent may come for so long. */
 const keptForMs = 30 * dayMs;
 const helloLastsMs = 14 * dayMs;
 
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "base64"));
-const same = (one: Uint8Array, other: Uint8Array): boolean =>
-  one.length === other.length && timingSafeEqual(one, other);
 const messageId = (): string => `j${randomBytes(16).toString("base64url")}`;
 
 /** The joiner's runtime: rows, messages and effects around the machine of joiner.ts. */
@@ -178,20 +191,25 @@ export function createJoins(parts: Parts) {
   };
 
   /** One input: the state and the messages that belong to it in one transaction, then whatever takes time. */
-  const apply = async (joinId: string, input: JoinInput): Promise<void> => {
+  const apply = async (joinId: string, input: JoinInput, learned: Partial<Facts> = {}): Promise<void> => {
     const own = readyFrom(await peers.standing());
     if (stopped) return;
-    const taken = store.transaction(() => take(joinId, input, own));
+    const taken = store.transaction(() => take(joinId, input, own, learned));
     if (taken === undefined) return;
     parts.changed();
     arm();
     for (const effect of taken.effects) void run(taken.row, effect);
+    // they may have entered the chat that was made here, and we theirs
+    if (taken.done)
+      void rooms.tidy(taken.row.user_id).catch((error: unknown) => {
+        log.warn(`a second chat was not left: ${asCoreError(error).code}`);
+      });
   };
 
-  const take = (joinId: string, input: JoinInput, own: Ready | undefined) => {
+  const take = (joinId: string, input: JoinInput, own: Ready | undefined, learned: Partial<Facts>) => {
     const row = store.join(joinId);
     if (row === undefined) return undefined;
-    let facts = factsOf(row);
+    let facts = { ...factsOf(row), ...learned };
     const before = stateOf(row);
     const now = nowMs();
     let step = joinStep(before, input, termsOf(row, facts), now);
@@ -209,7 +227,7 @@ export function createJoins(parts: Parts) {
         case "proof": {
           const proved = own === undefined ? undefined : proofParcel(row, facts, own, effect);
           if (own === undefined || proved === undefined) break;
-          facts = { ...facts, ownKey: toBase64(own.masterKey) };
+          facts = { ...facts, ownKey: toBase64(own.masterKey), digits: digitsOf(proved) };
           state = joinStep(state, { kind: "proved", proved }, termsOf(row, facts), now).state;
           break;
         }
@@ -223,7 +241,7 @@ export function createJoins(parts: Parts) {
           later.push(effect);
       }
     store.setJoin(joinId, JSON.stringify(facts), JSON.stringify(state), isOver(state) ? now : null);
-    return { row, effects: later };
+    return { row, effects: later, done: state.at === "done" && before.at !== "done" };
   };
 
   const run = async (row: JoinRow, effect: JoinEffect): Promise<void> => {
@@ -253,6 +271,7 @@ export function createJoins(parts: Parts) {
       case "sign": {
         if (trust.ignored(userId)) return { kind: "block", code: "ignored" };
         const own = await peers.standing();
+        if (hasEnded(joinId)) return undefined;
         if (!own.canSign || readyFrom(own) === undefined) return { kind: "sign-failed", code: "setup-needed" };
         await peers.sign(userId, facts.masterKey);
         return { kind: "signed" };
@@ -274,9 +293,11 @@ export function createJoins(parts: Parts) {
 
   const chatWith = (joinId: string, userId: string, intended: boolean): Promise<string> => {
     const make = async (): Promise<string> => {
+      if (hasEnded(joinId)) throw new CoreError("cancelled");
       const present = rooms.findChat(userId) ?? (intended ? await rooms.adoptChat(userId) : undefined);
       if (present !== undefined) return present;
       await apply(joinId, { kind: "room-intended" });
+      if (hasEnded(joinId)) throw new CoreError("cancelled");
       return await rooms.createChat(userId);
     };
     const before = chats.get(userId) ?? Promise.resolve();
@@ -284,6 +305,12 @@ export function createJoins(parts: Parts) {
     const settled = mine.catch(() => undefined);
     chats.set(userId, settled);
     return mine;
+  };
+
+  /** By the person's word, while something of it was under way. */
+  const hasEnded = (joinId: string): boolean => {
+    const row = store.join(joinId);
+    return row === undefined || isOver(stateOf(row));
   };
 
   const failureOf = (effect: JoinEffect, error: unknown): JoinInput | undefined => {
@@ -332,10 +359,16 @@ export function createJoins(parts: Parts) {
 
   const shown = (row: JoinRow): Join => {
     const state = shownState(stateOf(row), nowMs());
-    const { user_id: userId, join_id: joinId } = row;
+    const { digits, kind } = factsOf(row);
+    const common = {
+      joinId: row.join_id,
+      userId: row.user_id,
+      ...(kind === "group" ? { group: true as const } : {}),
+      ...(digits === undefined ? {} : { digits }),
+    };
     // of two chats with somebody who scanned this person's code too, one was left
-    if (state.at !== "done" || state.roomId === undefined) return { joinId, userId, state };
-    return { joinId, userId, state: { ...state, roomId: stillIn(state.roomId, userId) } };
+    if (state.at !== "done" || state.roomId === undefined) return { ...common, state };
+    return { ...common, state: { ...state, roomId: stillIn(state.roomId, row.user_id) } };
   };
   const stillIn = (roomId: string, userId: string): string =>
     rooms.isIn(roomId) ? roomId : (rooms.findChat(userId) ?? roomId);
@@ -419,6 +452,32 @@ export function createJoins(parts: Parts) {
 
     list: (): Join[] => store.joins().map(shown),
 
+    /** Ends it; what was signed and sent stays. Throws `not-found`, `conflict` where it is confirmed or over. Idempotent. */
+    cancel: (joinId: string): void => {
+      const row = needed(joinId);
+      const state = stateOf(row);
+      if (state.at === "failed" && state.code === "cancelled") return;
+      if (!mayCancel(state)) throw new CoreError("conflict", { message: "This join has come to its end." });
+      const { x } = factsOf(row);
+      store.transaction(() => {
+        take(joinId, { kind: "cancel" }, undefined, {});
+        outbox.drop(store.parcels().flatMap((one) => (isOf(one.parcel, row.user_id, x) ? [one.id] : [])));
+      });
+      parts.changed();
+      arm();
+    },
+
+    /** A chat without verification, where there is no identity of one's own to verify with. Throws `not-found`, `conflict`. */
+    contactOnly: async (joinId: string): Promise<void> => {
+      const row = needed(joinId);
+      const state = stateOf(row);
+      if (state.at !== "blocked" || state.code !== "setup-needed" || factsOf(row).kind !== "contact")
+        throw new CoreError("conflict", { message: "This join does not wait for an own identity." });
+      await apply(joinId, { kind: "contact-only" });
+    },
+
+    isUnderWay: (userId: string): boolean => store.joinsWith(userId).some((row) => !isOver(stateOf(row))),
+
     /** Whether a message of this transaction is an answer to something of ours. */
     awaits: (sender: string, x: Uint8Array): boolean =>
       store
@@ -431,14 +490,14 @@ export function createJoins(parts: Parts) {
       const facts = row === undefined ? undefined : factsOf(row);
       const keys = row === undefined || facts === undefined ? undefined : keysOf(row, facts);
       if (row === undefined || facts === undefined || keys === undefined) return "done";
-      if (!same(keys.tag, outer.t)) return drop("reply: not of this code");
+      if (!sameBytes(keys.tag, outer.t)) return drop("reply: not of this code");
       const aad = associatedData("reply", { sender, recipient: me, tag: keys.tag, transaction: keys.x });
       const clear = open(stepKey(keys.root, "reply", me, keys.x), outer.n, aad, outer.c);
       if (clear === undefined) return drop("reply: sealed otherwise");
       const reply = read(replySchema, unpad(clear));
       if (reply === undefined) return drop("reply: shape");
       if (reply.from !== sender || reply.to !== me) return drop("reply: names");
-      if (!same(reply.nb, bytesOf(facts.nb)) || !same(reply.msk, bytesOf(facts.masterKey)))
+      if (!sameBytes(reply.nb, bytesOf(facts.nb)) || !sameBytes(reply.msk, bytesOf(facts.masterKey)))
         return drop("reply: of another exchange");
       let peer;
       try {
@@ -446,12 +505,12 @@ export function createJoins(parts: Parts) {
       } catch (error) {
         return asCoreError(error).retryable ? "later" : drop("reply: no identity");
       }
-      if (!same(bytesOf(peer.masterKey), bytesOf(facts.masterKey))) return drop("reply: another identity");
+      if (!sameBytes(bytesOf(peer.masterKey), bytesOf(facts.masterKey))) return drop("reply: another identity");
       const device = peer.devices.find(({ deviceId }) => deviceId === reply.dev.deviceId);
       const isTheirs =
         device?.signed === true &&
-        same(bytesOf(device.ed25519), reply.dev.ed25519) &&
-        same(bytesOf(device.curve25519), reply.dev.curve25519);
+        sameBytes(bytesOf(device.ed25519), reply.dev.ed25519) &&
+        sameBytes(bytesOf(device.curve25519), reply.dev.curve25519);
       if (!isTheirs) return drop("reply: not a signed device of theirs");
       const { deviceId, ed25519, curve25519 } = device;
       const candidate = { deviceId, ed25519, curve25519, inviterNonce: toBase64(reply.na) };
@@ -467,16 +526,17 @@ export function createJoins(parts: Parts) {
       const proved = "proved" in state ? state.proved.find((one) => sameText(one.curve25519, curve25519)) : undefined;
       if (proved === undefined) return drop("confirm: nothing was proved to this device");
       const keys = keysOf(row, facts);
-      if (keys !== undefined && !same(keys.tag, confirm.t)) return drop("confirm: not of this code");
+      if (keys !== undefined && !sameBytes(keys.tag, confirm.t)) return drop("confirm: not of this code");
       if (confirm.knd !== (facts.kind === "group" ? "group" : "dm")) return drop("confirm: another kind");
       const { res: result, ver: verified, room, via } = confirm;
       const mac = confirmMac(bytesOf(proved.confirmKey), bytesOf(proved.transcript), { result, verified, room });
-      if (!same(mac, confirm.mac)) return drop("confirm: mac");
+      if (!sameBytes(mac, confirm.mac)) return drop("confirm: mac");
       const peer = await peers.known(sender);
       const isSigned = peer.devices.some((one) => one.signed && sameText(one.curve25519, curve25519));
       if (!isSigned || peer.masterKey === undefined || !sameText(peer.masterKey, facts.masterKey))
         return drop("confirm: not a signed device of theirs");
-      await apply(row.join_id, { kind: "confirm", confirmed: { result, verified, room, via } });
+      const confirmed = { result, verified, room, via };
+      await apply(row.join_id, { kind: "confirm", confirmed }, { digits: digitsOf(proved) });
       return "done";
     },
 
@@ -508,6 +568,11 @@ export function createJoins(parts: Parts) {
     },
   };
 
+  function needed(joinId: string): JoinRow {
+    const row = store.join(joinId);
+    if (row === undefined) throw new CoreError("not-found", { message: "There is no such join." });
+    return row;
+  }
   function drop(gate: string): Judged {
     parts.dropped(gate);
     return "done";
@@ -527,7 +592,13 @@ export function readyFrom({ masterKey, deviceSigned, device }: OwnStanding): Rea
     device: { deviceId, ed25519: bytesOf(ed25519), curve25519: bytesOf(curve25519) },
   };
 }
-const sameText = (one: string, other: string): boolean => same(bytesOf(one), bytesOf(other));
+const digitsOf = ({ transcript }: Proved): string => sixDigits(bytesOf(transcript));
+/** A message of the exchange with this number. */
+function isOf(parcel: string, userId: string, x: string): boolean {
+  const { userId: to, content } = JSON.parse(parcel) as Parcel;
+  return to === userId && object(content)?.["x"] === x;
+}
+const sameText = (one: string, other: string): boolean => sameBytes(bytesOf(one), bytesOf(other));
 
 const notACode = (reason: UnknownReason) =>
   new CoreError(reason === "newer-version" ? "unsupported" : "bad-request", {

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHmac, type KeyObject } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual, type KeyObject } from "node:crypto";
 import { lp, sha256 } from "./codec.ts";
 
 /** SJM1's key schedule: HKDF-SHA-256 (RFC 5869), HMAC-SHA-256, AES-256-GCM. docs/invite-protocol.md, "Keys". */
@@ -90,6 +90,9 @@ export const confirmMac = (
   transcript: Uint8Array,
   { result, verified, room }: { result: string; verified: boolean; room: string },
 ): Buffer => hmac(key, transcript, lp(result), Uint8Array.of(verified ? 1 : 0), lp(room));
+/** How long it takes tells only whether the lengths differ. */
+export const sameBytes = (one: Uint8Array, other: Uint8Array): boolean =>
+  one.length === other.length && timingSafeEqual(one, other);
 /** Six digits that both ends may compare: the first four bytes, big-endian, modulo a million. */
 export const sixDigits = (transcript: Uint8Array): string =>
   String(sha256(lp("SJM1/sas"), transcript).readUInt32BE(0) % 1_000_000).padStart(6, "0");

@@ -33,6 +33,8 @@ export type RoomPort = {
   enterGroup: (roomId: string, inviter: string, via: string[]) => Promise<"in" | "not-yet">;
   knock: (roomId: string, via: string[]) => Promise<"in" | "asked" | "refused">;
   isIn: (roomId: string) => boolean;
+  /** Of two chats that two people made by scanning each other, one is left. */
+  tidy: (userId: string) => Promise<void>;
 };
 
 /** What it asks of who is trusted. */

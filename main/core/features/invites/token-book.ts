@@ -1,10 +1,10 @@
 import { createHash, createSecretKey, timingSafeEqual, type KeyObject } from "node:crypto";
-import type { Invite } from "../../../../preload/contract/invites.ts";
+import type { Invite, InviteDigits } from "../../../../preload/contract/invites.ts";
 import type { AccountDatabase } from "../../storage/database.ts";
 import type { InviteTokenStore, TokenRow, UseRow } from "../../storage/invite-token-store.ts";
-import { lp, type InviteCode } from "./codec.ts";
+import { isExpired, lp, type InviteCode } from "./codec.ts";
 import { idKey, rootKey, tagsFor } from "./keys.ts";
-import { acceptedUsers, type TokenState, type Use } from "./token-merge.ts";
+import { acceptedUsers, useKey, type TokenState, type Use } from "./token-merge.ts";
 import { codeOf } from "./token-note.ts";
 import { isSingleUse, stateOf } from "./token-presets.ts";
 
@@ -25,6 +25,7 @@ export function createTokenBook(parts: {
   /** The own master key, 32 bytes: codes of any other are dead. */
   ownKey: () => Buffer | undefined;
   nowMs: () => number;
+  digitsOf: (tokenId: string) => InviteDigits[];
   maxLive: number;
 }) {
   const { me, deviceId, db, store, ownKey, nowMs, maxLive } = parts;
@@ -60,14 +61,13 @@ export function createTokenBook(parts: {
     const key = ownKey();
     return key !== undefined && timingSafeEqual(key, code.masterKey);
   };
-  const isExpired = (code: InviteCode): boolean => code.expiresAtMs !== 0 && nowMs() >= code.expiresAtMs;
 
   const liveNow = (): Live[] => {
     if (live !== undefined) return live;
     const found: Live[] = [];
     for (const row of store.tokens()) {
       const code = row.state === "active" ? codeOfRow(row) : undefined;
-      if (code === undefined || !isOurs(code) || isExpired(code)) continue;
+      if (code === undefined || !isOurs(code) || isExpired(code.expiresAtMs, nowMs())) continue;
       found.push({ tokenId: row.token_id, idKey: createSecretKey(row.id_key), expiresAtMs: code.expiresAtMs });
       if (found.length === maxLive) break;
     }
@@ -81,7 +81,8 @@ export function createTokenBook(parts: {
     const row = store.token(tokenId);
     return row === undefined ? undefined : tokenFrom(row, store.uses(tokenId));
   };
-  const isLive = (token: Token): boolean => token.state.at === "active" && isOurs(token.code) && !isExpired(token.code);
+  const isLive = (token: Token): boolean =>
+    token.state.at === "active" && isOurs(token.code) && !isExpired(token.code.expiresAtMs, nowMs());
 
   return {
     load,
@@ -147,6 +148,7 @@ export function createTokenBook(parts: {
     },
     invite: (token: Token): Invite => {
       const { kind, preset, label, expiresAtMs } = token.code;
+      const digits = token.uses.length === 0 ? [] : parts.digitsOf(token.tokenId);
       return {
         tokenId: token.tokenId,
         kind,
@@ -158,13 +160,14 @@ export function createTokenBook(parts: {
         ...(expiresAtMs === 0 ? {} : { expiresAtMs }),
         ...(token.verifyUntilMs === 0 ? {} : { verifyUntilMs: token.verifyUntilMs }),
         uses: acceptedUsers(token.uses),
+        ...(digits.length === 0 ? {} : { digits }),
         ownedHere: !isSingleUse(preset) || token.owner.owner === deviceId,
       };
     },
   };
 }
 
-const keyOf = (use: UseRow): string => JSON.stringify([use.user_id, use.master_key]);
+const keyOf = (use: UseRow): string => useKey(use.user_id, use.master_key);
 const useFrom = (row: UseRow): Use => ({
   userId: row.user_id,
   masterKey: row.master_key,

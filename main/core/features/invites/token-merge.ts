@@ -46,7 +46,8 @@ const laterState = (a: StateRegister, b: StateRegister): StateRegister => {
 const laterOwner = (a: OwnerRegister, b: OwnerRegister): OwnerRegister =>
   first(compare(a.rev, b.rev), compare(a.by, b.by), compare(a.owner, b.owner)) >= 0 ? a : b;
 
-const keyOf = (use: Use): string => JSON.stringify([use.userId, use.masterKey]);
+/** One for each identity of a person: what makes two uses of a code the same. */
+export const useKey = (userId: string, masterKey: string): string => JSON.stringify([userId, masterKey]);
 /** Two devices may have let the same person in: the earlier entry stands, and what either of them granted was granted. */
 const sameUse = (a: Use, b: Use): Use => {
   const earlier = first(compare(a.atMs, b.atMs), compare(a.deviceId, b.deviceId)) <= 0 ? a : b;
@@ -57,8 +58,9 @@ const sameUse = (a: Use, b: Use): Use => {
 export function mergeUses(...lists: Use[][]): Use[] {
   const all = new Map<string, Use>();
   for (const use of lists.flat()) {
-    const there = all.get(keyOf(use));
-    all.set(keyOf(use), there === undefined ? use : sameUse(there, use));
+    const key = useKey(use.userId, use.masterKey);
+    const there = all.get(key);
+    all.set(key, there === undefined ? use : sameUse(there, use));
   }
   return [...all.values()].sort((a, b) =>
     first(compare(a.atMs, b.atMs), compare(a.userId, b.userId), compare(a.masterKey, b.masterKey)),
@@ -110,14 +112,19 @@ type Trouble = {
   userIds: string[];
   atMs: number;
   withdrawnAtMs?: number;
+  /** Of `second-key`: with how many they came. */
+  events?: number;
 };
+/** With how many identities these uses were made. */
+export const keysOf = (uses: Use[]): number => new Set(uses.map((use) => use.masterKey)).size;
 /** What the person has to be told of a code; each device finds the same. */
 export function troubles({ uses, state }: Pick<TokenState, "uses" | "state">, single: boolean): Trouble[] {
   const found: Trouble[] = [];
   for (const userId of new Set(uses.map((use) => use.userId))) {
     if (!isFrozen(uses, userId)) continue;
     const theirs = uses.filter((use) => use.userId === userId);
-    found.push({ kind: "second-key", userIds: [userId], atMs: Math.max(...theirs.map((use) => use.atMs)) });
+    const atMs = Math.max(...theirs.map((use) => use.atMs));
+    found.push({ kind: "second-key", userIds: [userId], atMs, events: keysOf(theirs) });
   }
   const accepted = uses.filter((use) => use.accepted);
   const users = acceptedUsers(uses);

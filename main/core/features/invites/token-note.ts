@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { integer, isObject, list, text, type Json } from "../../json.ts";
 import { decodePayload, encodePayload, secretBytes, type InviteCode } from "./codec.ts";
+import { toBase64 } from "./messages.ts";
 import type { TokenState, Use } from "./token-merge.ts";
 
 /** What an own device says of codes: whole registers, and of the uses those that may be new. `ask`: what it holds, to be told what differs. */
@@ -14,8 +15,6 @@ const mostTokens = 500;
 const mostUses = 500;
 const longestId = 255;
 
-const toText = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64").replace(/=+$/, "");
-
 const useToJson = (use: Use): Json => ({
   user: use.userId,
   msk: use.masterKey,
@@ -25,8 +24,8 @@ const useToJson = (use: Use): Json => ({
   ok: use.accepted,
 });
 const tokenToJson = (token: TokenState, uses: Use[]): Json => ({
-  h: toText(token.header),
-  s: toText(token.secret),
+  h: toBase64(token.header),
+  s: toBase64(token.secret),
   ...(token.roomId === undefined ? {} : { room: token.roomId }),
   made: token.createdAtMs,
   verify: token.verifyUntilMs,
@@ -78,8 +77,8 @@ export function readNote(content: Json, me: string): Note | undefined {
 
 function tokenFrom(value: unknown, me: string): TokenState | undefined {
   if (!isObject(value) || !isObject(value["state"]) || !isObject(value["owner"])) return undefined;
-  const header = bytesOf(value["h"], 64);
-  const secret = bytesOf(value["s"], secretBytes);
+  const header = canonicalBytes(value["h"], 64);
+  const secret = canonicalBytes(value["s"], secretBytes);
   if (header === undefined || secret?.length !== secretBytes || codeOf(me, header, secret) === undefined)
     return undefined;
   const { state, owner } = { state: value["state"], owner: value["owner"] };
@@ -114,7 +113,7 @@ function useFrom(value: unknown): Use | undefined {
   const atMs = timeOf(value["at"]);
   const [verify, accepted] = [value["ver"], value["ok"]];
   if (userId?.startsWith("@") !== true || deviceId === undefined || atMs === undefined) return undefined;
-  if (masterKey === undefined || bytesOf(masterKey, 32)?.length !== 32) return undefined;
+  if (masterKey === undefined || canonicalBytes(masterKey, 32)?.length !== 32) return undefined;
   if (typeof verify !== "boolean" || typeof accepted !== "boolean") return undefined;
   return { userId, masterKey, atMs, deviceId, verify, accepted };
 }
@@ -126,11 +125,11 @@ export function codeOf(me: string, header: Uint8Array, secret: Uint8Array): Invi
 }
 
 /** Unpadded, and the one way in which these bytes are written. */
-function bytesOf(value: unknown, most: number): Buffer | undefined {
+function canonicalBytes(value: unknown, most: number): Buffer | undefined {
   const encoded = text(value);
   if (encoded === undefined || encoded.length > Math.ceil((most * 4) / 3)) return undefined;
   const bytes = Buffer.from(encoded, "base64");
-  return toText(bytes) === encoded ? bytes : undefined;
+  return toBase64(bytes) === encoded ? bytes : undefined;
 }
 const idOf = (value: unknown): string | undefined => {
   const id = text(value);

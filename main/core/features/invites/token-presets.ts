@@ -1,4 +1,5 @@
 import type { Invite, InvitePreset } from "../../../../preload/contract/invites.ts";
+import { isExpired } from "./codec.ts";
 import { acceptedUsers, type TokenState, type Use } from "./token-merge.ts";
 
 const minuteMs = 60_000;
@@ -18,6 +19,10 @@ export const expiryOf = (preset: InvitePreset, nowMs: number): number => {
   const lasts = lastsMs[preset];
   return lasts === undefined ? 0 : Math.floor((nowMs + lasts) / minuteMs) * minuteMs;
 };
+/** A code that expired so long ago is of no use to anybody, and not taken up again. */
+const forgottenAfterMs = 30 * dayMs;
+export const isForgotten = ({ expiresAtMs }: { expiresAtMs: number }, nowMs: number): boolean =>
+  expiresAtMs !== 0 && nowMs > expiresAtMs + forgottenAfterMs;
 export const isSingleUse = (preset: InvitePreset): boolean => preset === "personal-link" || preset === "card";
 
 /** Until when a device may let a code verify by itself that it makes, shows or hears of at this time. 0: never. */
@@ -51,5 +56,5 @@ export function stateOf(
 ): Invite["state"] {
   if (token.state.at === "withdrawn") return "withdrawn";
   if (isSingleUse(token.preset) && uses.some((use) => use.accepted)) return "used";
-  return token.expiresAtMs !== 0 && nowMs >= token.expiresAtMs ? "expired" : "active";
+  return isExpired(token.expiresAtMs, nowMs) ? "expired" : "active";
 }

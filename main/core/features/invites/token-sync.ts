@@ -9,9 +9,9 @@ import type { InviteTokenStore, NoteRow } from "../../storage/invite-token-store
 import type { Json } from "../../json.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Token, TokenBook } from "./token-book.ts";
-import { clamp, merge, type TokenState } from "./token-merge.ts";
+import { clamp, merge, useKey, type TokenState } from "./token-merge.ts";
 import { askContent, codeOf, digestOf, longestNoteChars, notesOf, readNote, type Note } from "./token-note.ts";
-import { latestVerifyMs } from "./token-presets.ts";
+import { isForgotten, latestVerifyMs } from "./token-presets.ts";
 
 type Parts = {
   me: string;
@@ -35,8 +35,6 @@ const noteLastsMs = 90 * dayMs;
 const askLastsMs = dayMs;
 /** Whatever was lost on the way is made good once in this time. */
 const askEveryMs = dayMs;
-/** A code that expired so long ago is of no use to anybody, and not taken up again. */
-export const forgottenAfterMs = 30 * dayMs;
 const lookEveryMs = 10 * 60_000;
 const mostRows = 2_000;
 const mostNotes = 500;
@@ -93,11 +91,9 @@ export function createTokenSync(parts: Parts) {
         const token = book.load(tokenId);
         if (token !== undefined && devices.length > 0) {
           const untold = new Set(
-            store
-              .uses(tokenId)
-              .flatMap((use) => (use.told === 0 ? [JSON.stringify([use.user_id, use.master_key])] : [])),
+            store.uses(tokenId).flatMap((use) => (use.told === 0 ? [useKey(use.user_id, use.master_key)] : [])),
           );
-          const uses = token.uses.filter((use) => untold.has(JSON.stringify([use.userId, use.masterKey])));
+          const uses = token.uses.filter((use) => untold.has(useKey(use.userId, use.masterKey)));
           tokens.push({ ...token, uses });
           for (const device of devices) store.knows(tokenId, device.deviceId);
         }
@@ -117,8 +113,7 @@ export function createTokenSync(parts: Parts) {
     send([device], notesOf(tokens, nowMs()), noteLastsMs);
   };
   const known = (): Token[] =>
-    book.all().filter((token) => book.isOurs(token.code) && !isForgotten(token.code.expiresAtMs));
-  const isForgotten = (expiresAtMs: number): boolean => expiresAtMs !== 0 && nowMs() > expiresAtMs + forgottenAfterMs;
+    book.all().filter((token) => book.isOurs(token.code) && !isForgotten(token.code, nowMs()));
 
   const applyNote = (note: Note, device: PeerDevice, receivedAtMs: number): void => {
     // nobody sends from the future
@@ -126,7 +121,7 @@ export function createTokenSync(parts: Parts) {
     const changed: Token[] = [];
     for (const claimed of note.tokens) {
       const code = codeOf(me, claimed.header, claimed.secret);
-      if (code === undefined || !book.isOurs(code) || isForgotten(code.expiresAtMs)) continue;
+      if (code === undefined || !book.isOurs(code) || isForgotten(code, nowMs())) continue;
       const ids = book.idsOf(claimed.header, claimed.secret);
       const here = book.load(ids.tokenId);
       if (here === undefined && store.countTokens() >= mostRows) continue;

@@ -1,7 +1,7 @@
 import type { AccountDatabase } from "../../storage/database.ts";
 import type { TokenAlarms } from "./token-alarms.ts";
 import type { Token } from "./token-book.ts";
-import { acceptedUsers, isFrozen, mergeUses, type Use } from "./token-merge.ts";
+import { acceptedUsers, isFrozen, keysOf, mergeUses, type Use } from "./token-merge.ts";
 import { isSingleUse, verifiesUnasked } from "./token-presets.ts";
 import type { Admission, UseResult } from "./tokens.ts";
 
@@ -32,7 +32,7 @@ export function createTokenUses({ deviceId, db, alarms, live, save, nowMs }: Par
   const tellOfSecond = (token: Token, userId: string): void => {
     const users = acceptedUsers(token.uses);
     if (users.length > 0 && !users.includes(userId))
-      alarms.raise(token.tokenId, { kind: "two-users", userIds: [...users, userId], atMs: nowMs() });
+      alarms.raise(token.tokenId, { kind: "two-users", userIds: [...users, userId], atMs: nowMs(), live: true });
   };
 
   return {
@@ -49,7 +49,7 @@ export function createTokenUses({ deviceId, db, alarms, live, save, nowMs }: Par
         if (before.length > 0 && same === undefined) {
           // grow-only as the others are, so that every own device knows and nothing more happens for them anywhere
           add(token, { userId, masterKey, atMs: now, deviceId, verify: false, accepted: false });
-          alarms.raise(tokenId, { kind: "second-key", userIds: [userId], atMs: now });
+          alarms.raise(tokenId, { kind: "second-key", userIds: [userId], atMs: now, events: keysOf(before) + 1 });
           return { at: "refused", reason: "second-key" };
         }
         const admitted = admission(token, userId);

@@ -1,6 +1,6 @@
 // Longer than most: what the handshake is promised of codes stands beside the one place that keeps it.
 import { randomBytes } from "node:crypto";
-import type { Alarm, Invite, InviteKind, InvitePreset } from "../../../../preload/contract/invites.ts";
+import type { Alarm, Invite, InviteDigits, InviteKind, InvitePreset } from "../../../../preload/contract/invites.ts";
 import { CoreError } from "../../errors.ts";
 import { log } from "../../log.ts";
 import type { Crypto, ToDevice } from "../../matrix/crypto.ts";
@@ -15,8 +15,8 @@ import { createTokenAlarms } from "./token-alarms.ts";
 import { createTokenBook, type Token } from "./token-book.ts";
 import { troubles, type TokenState, type Use } from "./token-merge.ts";
 import { codeOf } from "./token-note.ts";
-import { expiryOf, isSingleUse, latestVerifyMs, verifiesUnasked } from "./token-presets.ts";
-import { createTokenSync, forgottenAfterMs } from "./token-sync.ts";
+import { expiryOf, isForgotten, isSingleUse, latestVerifyMs, verifiesUnasked } from "./token-presets.ts";
+import { createTokenSync } from "./token-sync.ts";
 import { createTokenUses } from "./token-uses.ts";
 
 /** A code of this account's that a joiner may still use. */
@@ -78,6 +78,11 @@ export type Tokens = {
   withdraw: (tokenId: string) => Invite;
   /** Joining only: the verification window stays what it was. Throws `not-found`; `conflict` where it has expired. Idempotent. */
   revive: (tokenId: string) => Invite;
+  /**
+   * The link of a live code once more. What it verifies stays as it is: a `show` code's window was for whoever stood before it then.
+   * Throws `not-found`; `conflict` where nobody could join by it any more (`details.kind`: its state).
+   */
+  show: (tokenId: string) => string;
   /** A `show` code's window ends ten minutes from now; others stay as they are. Throws `not-found`; `conflict` where it is not active. */
   keepOpen: (tokenId: string) => Invite;
 
@@ -112,6 +117,8 @@ export type Tokens = {
 
   /** Newest first. */
   alarms: () => Alarm[];
+  /** The person has seen it: it comes back with a further event alone. Throws `not-found`. Idempotent. */
+  putAway: (alarmId: string) => void;
   /** Once for the same kind, token and people. */
   raise: (kind: Alarm["kind"], tokenId: string, userIds: string[]) => void;
 
@@ -145,6 +152,8 @@ type TokensParts = {
   /** matrix/own-devices.ts, which is imported when crypto is there. */
   ownDevices: (crypto: Crypto) => Promise<OwnDevices>;
   nowMs: () => number;
+  /** Of the exchanges that this device had over a code. */
+  digitsOf?: (tokenId: string) => InviteDigits[];
   /** So many codes are looked through for a joiner. A bench alone has others than 256. */
   maxLive?: number;
 };
@@ -184,6 +193,7 @@ export function createTokens(parts: TokensParts): TokensFeature {
     store,
     ownKey: () => ownKey,
     nowMs,
+    digitsOf: parts.digitsOf ?? (() => []),
     maxLive: parts.maxLive ?? mostLive,
   });
 
@@ -222,6 +232,7 @@ export function createTokens(parts: TokensParts): TokensFeature {
 
   const alarms = createTokenAlarms({
     store,
+    nowMs,
     changed: () => {
       changed("alarms");
     },
@@ -238,7 +249,7 @@ export function createTokens(parts: TokensParts): TokensFeature {
     if (ownKey === undefined || before?.equals(ownKey) !== true) book.forget();
     if (ownKey === undefined || (sweptFor === key && nowMs() - sweptMs < sweepEveryMs)) return;
     [sweptFor, sweptMs] = [key, nowMs()];
-    const dead = book.all().filter((token) => !book.isOurs(token.code) || isForgotten(token));
+    const dead = book.all().filter((token) => !book.isOurs(token.code) || isForgotten(token.code, nowMs()));
     if (dead.length === 0) return;
     db.transaction(() => {
       for (const token of dead) book.remove(token.tokenId);
@@ -246,8 +257,6 @@ export function createTokens(parts: TokensParts): TokensFeature {
     log.info(`${dead.length} codes of an earlier identity, or of long ago, are gone`);
     changed("invites");
   };
-  const isForgotten = ({ code }: Token): boolean =>
-    code.expiresAtMs !== 0 && nowMs() > code.expiresAtMs + forgottenAfterMs;
 
   const sync = createTokenSync({
     me,
@@ -382,6 +391,14 @@ export function createTokens(parts: TokensParts): TokensFeature {
       return inviteOf(tokenId);
     },
 
+    show: (tokenId) => {
+      const token = needed(tokenId);
+      const { state } = book.invite(token);
+      if (!book.isLive(token) || state !== "active")
+        throw new CoreError("conflict", { message: "Nobody can join by this code.", details: { kind: state } });
+      return inviteLink(me, encodePayload(me, token.header, token.secret));
+    },
+
     find: (tag, joiner) => {
       const token = book.find(tag, joiner);
       return token === undefined ? undefined : liveFrom(token);
@@ -421,8 +438,9 @@ export function createTokens(parts: TokensParts): TokensFeature {
     },
 
     alarms: alarms.list,
+    putAway: alarms.putAway,
     raise: (kind, tokenId, userIds) => {
-      alarms.raise(tokenId, { kind, userIds, atMs: nowMs() });
+      alarms.raise(tokenId, { kind, userIds, atMs: nowMs(), live: true });
     },
     onChange: (listener) => {
       listeners.add(listener);

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { InviteDigits } from "../../../../preload/contract/invites.ts";
 import { asCoreError } from "../../errors.ts";
 import { log } from "../../log.ts";
 import type { InviteStore, WorkRow } from "../../storage/invite-store.ts";
@@ -11,8 +12,8 @@ import {
   type WorkInput,
   type WorkState,
 } from "./inviter.ts";
-import { confirmMac } from "./keys.ts";
-import { messageTypes, wire } from "./messages.ts";
+import { confirmMac, sixDigits } from "./keys.ts";
+import { bytesOf, messageTypes, wire } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import type { PeerPort, RoomPort } from "./ports.ts";
 import type { LiveToken } from "./tokens.ts";
@@ -34,14 +35,26 @@ export type WorkFacts = {
   confirmKey: string;
 };
 
+const mostDigits = 100;
+/** What the person may compare with those who came by a code. */
+export const digitsOf = (store: Pick<InviteStore, "workFor">, tokenId: string): InviteDigits[] =>
+  store.workFor(tokenId, mostDigits).map((row) => {
+    const { transcript } = JSON.parse(row.facts) as WorkFacts;
+    const state = JSON.parse(row.state) as WorkState;
+    const refused = state.at === "stopped" && state.why === "second-key";
+    return {
+      userId: row.user_id,
+      digits: sixDigits(bytesOf(transcript)),
+      ...(refused ? { refused: true as const } : {}),
+    };
+  });
+
 export type Works = ReturnType<typeof createWorks>;
 
 const dayMs = 24 * 3_600_000;
 const confirmLastsMs = 14 * dayMs;
 const keptForMs = 30 * dayMs;
 const longestTimerMs = dayMs;
-
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "base64"));
 
 /** What good proofs bring about: rows as journal, messages and effects around the machine of inviter.ts. */
 export function createWorks({ store, outbox, peers, rooms, nowMs }: Parts) {
@@ -180,6 +193,19 @@ export function createWorks({ store, outbox, peers, rooms, nowMs }: Parts) {
         created_at_ms: nowMs(),
         over_at_ms: null,
       }),
+    /** In the caller's transaction: nothing follows from this proof, but the person may want to compare its digits. */
+    refuse: (workId: string, tokenId: string, userId: string, facts: WorkFacts): void => {
+      const state: WorkState = { at: "stopped", why: "second-key" };
+      store.addWork({
+        work_id: workId,
+        token_id: tokenId,
+        user_id: userId,
+        facts: JSON.stringify(facts),
+        state: JSON.stringify(state),
+        created_at_ms: nowMs(),
+        over_at_ms: nowMs(),
+      });
+    },
     isKnown: (tokenId: string, userId: string): boolean => store.workOf(tokenId, userId).length > 0,
     /** In the caller's transaction: nothing more happens for them. */
     freeze: (tokenId: string, userId: string): void => {

@@ -1,5 +1,5 @@
 /** Codes of one's own in words: what each kind is for, how long it lasts, what became of it. */
-import type { Alarm, Invite, InvitePreset } from "../../../../preload/contract/invites.ts";
+import type { Alarm, Invite, InviteDigits, InvitePreset } from "../../../../preload/contract/invites.ts";
 import type { Failure } from "../../../../preload/contract/define.ts";
 import { legibleLine } from "../../lib/legible.ts";
 import { fullTime, plainDate, spanText } from "../../lib/time.ts";
@@ -77,6 +77,10 @@ export function notMadeText(failure: Failure): string | undefined {
   if (kindOf(failure) === "too-many-codes") return m.invites_too_many();
   return failure.code === "forbidden" ? m.invites_may_not() : undefined;
 }
+
+export type Digits = Pick<InviteDigits, "digits" | "refused">;
+/** "123 456": as one reads them to somebody. */
+export const groupedDigits = (digits: string): string => `${digits.slice(0, 3)} ${digits.slice(3)}`;
 
 /** `code`: its name here. */
 export function alarmText(alarm: Alarm, code: string): { title: string; means: string } {

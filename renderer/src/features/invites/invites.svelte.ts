@@ -1,11 +1,15 @@
 /** Codes of one's own, joins with those of others, and what asks for the person's word. */
 import type { Failure } from "../../../../preload/contract/define.ts";
-import type { Alarm, Invite, InviteRequest, Join } from "../../../../preload/contract/invites.ts";
+import type { Alarm, Invite, InviteDigits, InviteRequest, Join } from "../../../../preload/contract/invites.ts";
 import { call, failureOf, on } from "../../bridge.ts";
+import type { Digits } from "./invite-text.ts";
 
 type Kind = "codes" | "joins" | "requests" | "alarms";
 export type CodesState = { at: "loading" } | { at: "ready" } | { at: "failed"; failure: Failure };
 
+/** Nothing of it is confirmed yet. A group that was asked to let one in is the group's own matter. */
+export const canCancel = ({ state }: Join): boolean =>
+  state.at !== "done" && state.at !== "failed" && !(state.at === "blocked" && state.code === "no-permission");
 export const isEnded = ({ state }: Join): boolean => state.at === "done" || state.at === "failed";
 
 export class Invites {
@@ -38,8 +42,6 @@ export class Invites {
       return this.#seen.has(join.joinId) || (join.state.at === "failed" && join.state.code === "keys-differ");
     }),
   );
-  readonly shownAlarms = $derived.by(() => this.alarms.filter((alarm) => !this.#hidden.has(alarm.alarmId)));
-
   constructor() {
     on("invites.changed", (changed) => {
       // each of them asks for the truth: what was missed, or came out of order, does no harm
@@ -79,6 +81,22 @@ export class Invites {
     );
   }
 
+  /** What can be compared with somebody, by whoever's code one of the two came. Each once. */
+  digitsWith(userId: string): Digits[] {
+    const scanned = this.joins.filter((join) => join.userId === userId).flatMap(({ digits }) => digits ?? []);
+    const all = [
+      ...scanned.toReversed().map((digits) => ({ digits })),
+      ...this.codes.flatMap((code) => code.digits ?? []).filter((one) => one.userId === userId),
+    ];
+    return all.filter((one, index) => all.findIndex((other) => other.digits === one.digits) === index);
+  }
+
+  /** Of those whom an alarm is about, in the order in which they came. */
+  digitsOf = ({ tokenId, userIds, kind }: Alarm): InviteDigits[] =>
+    kind === "second-key" || kind === "two-users"
+      ? (this.code(tokenId)?.digits ?? []).filter((one) => userIds.includes(one.userId)).toReversed()
+      : [];
+
   hide = (id: string): void => {
     this.#hidden = new Set([...this.#hidden, id]);
   };
@@ -97,6 +115,23 @@ export class Invites {
   revive = (tokenId: string): Promise<Failure | undefined> =>
     this.#change(tokenId, async () => {
       this.#put(await call("invites.revive", { tokenId }));
+    });
+
+  putAway = (alarmId: string): Promise<Failure | undefined> =>
+    this.#change(alarmId, async () => {
+      await call("invites.putAway", { alarmId });
+      this.alarms = this.alarms.filter((one) => one.alarmId !== alarmId);
+    });
+
+  /** Its end comes as a change. */
+  cancel = (joinId: string): Promise<Failure | undefined> =>
+    this.#change(joinId, async () => {
+      await call("invites.cancel", { joinId });
+    });
+
+  contactOnly = (joinId: string): Promise<Failure | undefined> =>
+    this.#change(joinId, async () => {
+      await call("invites.contactOnly", { joinId });
     });
 
   answer = (requestId: string, gave: boolean): Promise<Failure | undefined> =>

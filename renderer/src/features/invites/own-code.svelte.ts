@@ -1,6 +1,6 @@
 /** A code of one's own while it is shown: made for this, held open, saved. Its link is kept no longer than the dialog stands. */
 import type { Failure } from "../../../../preload/contract/define.ts";
-import type { InviteKind, InvitePreset } from "../../../../preload/contract/invites.ts";
+import type { Invite, InviteKind, InvitePreset } from "../../../../preload/contract/invites.ts";
 import { call, failureOf } from "../../bridge.ts";
 import { saveFile } from "../../lib/save-text.ts";
 import { pngOf, svgOf } from "./code-file.ts";
@@ -21,6 +21,8 @@ export class OwnCode {
   /** What the last try to save it, or withdraw it, came to. */
   failure = $state.raw<Failure | undefined>();
   preset = $state<InvitePreset>("show");
+  /** It was there before. */
+  isAgain = false;
   readonly target: Target;
   #timer: ReturnType<typeof setInterval> | undefined;
   #turn = 0;
@@ -30,11 +32,7 @@ export class OwnCode {
   }
 
   make = async (preset: InvitePreset, label: string): Promise<void> => {
-    this.end();
-    const turn = (this.#turn += 1);
-    this.preset = preset;
-    this.failure = undefined;
-    this.state = { at: "making" };
+    const turn = this.#begin(preset);
     try {
       const { tokenId, link } = await call("invites.create", {
         ...this.target,
@@ -49,6 +47,26 @@ export class OwnCode {
       if (turn === this.#turn) this.state = { at: "failed", failure: failureOf(error) };
     }
   };
+
+  /** A window in which it verifies unasked was for whoever stood before it then, so it is not held open. */
+  again = async ({ tokenId, preset }: Pick<Invite, "tokenId" | "preset">): Promise<void> => {
+    const turn = this.#begin(preset);
+    this.isAgain = true;
+    try {
+      const { link } = await call("invites.show", { tokenId });
+      if (turn === this.#turn) this.state = { at: "shown", tokenId, link };
+    } catch (error) {
+      if (turn === this.#turn) this.state = { at: "failed", failure: failureOf(error) };
+    }
+  };
+
+  #begin(preset: InvitePreset): number {
+    this.end();
+    this.preset = preset;
+    this.failure = undefined;
+    this.isAgain = false;
+    return (this.#turn += 1);
+  }
 
   /** The dialog goes. */
   end(): void {
