@@ -5,6 +5,7 @@ import { Account } from "./features/account/account.svelte.ts";
 import { Rescue } from "./features/account/rescue.svelte.ts";
 import { Backup, type Work } from "./features/backup/backup.svelte.ts";
 import { Devices } from "./features/devices/devices.svelte.ts";
+import type { Invite } from "../../preload/contract/invites.ts";
 import { Intake } from "./features/invites/intake.svelte.ts";
 import { Invites } from "./features/invites/invites.svelte.ts";
 import type { JoinAction } from "./features/invites/join-text.ts";
@@ -91,6 +92,8 @@ export class App {
   /** What the dialog of codes does, and into which group it invites. */
   codeSide = $state<"show" | "scan">("show");
   codeRoomId = $state<string | undefined>();
+  /** The one that is to be shown once more; otherwise one is made. */
+  codeAgain = $state.raw<Invite | undefined>();
   /** Whose panel stands in the place of the details. */
   person = $state<string | undefined>();
   /** Which of the pages a person is on; `blank` until the host has said what is. */
@@ -203,10 +206,11 @@ export class App {
   };
 
   /** Without a side: the one that was used last, so that whoever only scans makes no codes. */
-  openCode = (side: "show" | "scan" = this.codeSide, roomId?: string): void => {
+  openCode = (side: "show" | "scan" = this.codeSide, roomId?: string, again?: Invite): void => {
     this.intake.close();
     this.codeSide = side;
     this.codeRoomId = roomId;
+    this.codeAgain = again;
     this.dialog = "code";
   };
 
