@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { startHomeserver, type Account, type Homeserver } from "../homeserver/homeserver.ts";
 import type { Item } from "../../preload/contract/timeline.ts";
 import { joinedChat, newPerson, received, type Person } from "../e2e/people.ts";
-import { atLeast, atMost, quantile, rounded, type BenchResult } from "./result.ts";
+import { atLeast, atMost, quantile, rounded, spread, type BenchResult } from "./result.ts";
 
 const warmUps = 20;
 const messages = 200;
@@ -104,18 +104,13 @@ export async function bench(): Promise<BenchResult> {
     const alone = await rateOfQueue(ana, roomId, "alone");
     const last = await rateOfBare(homeserver, bare, queued / 2);
     const bareRate = 3 / (1 / before + 1 / after + 1 / last);
-    const row = (what: string, values: number[]) => ({
-      what,
-      "p50 ms": rounded(quantile(values, 0.5)),
-      "p95 ms": rounded(quantile(values, 0.95)),
-    });
     const ratio = quantile(acknowledged, 0.5) / quantile(put, 0.5);
     return {
       name: "chat",
       rows: [
-        row("bare PUT", put),
-        row("send to acknowledged", acknowledged),
-        row("send to decrypted on the other side", readable),
+        spread("bare PUT", put),
+        spread("send to acknowledged", acknowledged),
+        spread("send to decrypted on the other side", readable),
         { what: "bare PUTs, one after the other", "per second": rounded(bareRate) },
         { what: `${queued} queued messages drain while the friend reads along`, "per second": rounded(drain) },
         { what: `${queued} queued messages drain while the friend is away`, "per second": rounded(alone) },

@@ -1,7 +1,7 @@
 import { startFaultProxy } from "../homeserver/fault-proxy.ts";
 import { startHomeserver } from "../homeserver/homeserver.ts";
 import { dayMs, endDevices, newClock, startDevice } from "../core/device-keys/device.ts";
-import { atMost, quantile, rounded, type BenchResult } from "./result.ts";
+import { atMost, quantile, rounded, spread, type BenchResult } from "./result.ts";
 
 const cycles = 1000;
 const full = { signed_curve25519: 50 };
@@ -53,9 +53,7 @@ export async function bench(): Promise<BenchResult> {
       roundTripMs.push(performance.now() - fromMs);
     }
     const row = (what: string, values: number[]) => ({
-      what,
-      "p50 ms": rounded(quantile(values, 0.5)),
-      "p95 ms": rounded(quantile(values, 0.95)),
+      ...spread(what, values),
       "max ms": rounded(Math.max(...values)),
     });
     return {

@@ -7,7 +7,7 @@ import { endCores, sessionOf, startCore } from "../core/core.ts";
 import { MadeUpPerson, tellOf } from "../core/trust/made-up-keys.ts";
 import { startFaultProxy } from "../homeserver/fault-proxy.ts";
 import { startHomeserver } from "../homeserver/homeserver.ts";
-import { atMost, quantile, rounded, type BenchResult } from "./result.ts";
+import { atMost, quantile, rounded, spread, type BenchResult } from "./result.ts";
 
 const members = 1000;
 const warmLooks = 30;
@@ -135,19 +135,14 @@ export async function bench(): Promise<BenchResult> {
     }
     overOurs.close();
     overMemory.close();
-    const row = (what: string, values: number[]) => ({
-      what,
-      "p50 ms": rounded(quantile(values, 0.5)),
-      "p95 ms": rounded(quantile(values, 0.95)),
-    });
     const ratio = quantile(ours, 0.5) / quantile(memory, 0.5);
     return {
       name: "recipients",
       rows: [
         { what: `trust.recipients of ${members} members, cold`, "p50 ms": rounded(coldMs) },
-        row(`trust.recipients of ${members} members, warm`, warmMs),
-        row(`room key to ${members} devices, our store`, ours),
-        row(`room key to ${members} devices, Rust's memory store`, memory),
+        spread(`trust.recipients of ${members} members, warm`, warmMs),
+        spread(`room key to ${members} devices, our store`, ours),
+        spread(`room key to ${members} devices, Rust's memory store`, memory),
       ],
       targets: [
         atMost(`trust.recipients of ${members} members, warm, p95`, quantile(warmMs, 0.95), 100, "ms"),

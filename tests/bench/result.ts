@@ -13,6 +13,13 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const rounded = (value: number, digits = 1): number => Number(value.toFixed(digits));
 
+/** Of times in milliseconds: the middle one and the slow ones. */
+export const spread = (what: string, values: readonly number[]) => ({
+  what,
+  "p50 ms": rounded(quantile(values, 0.5)),
+  "p95 ms": rounded(quantile(values, 0.95)),
+});
+
 export const atMost = (name: string, got: number, limit: number, unit: string): BenchResult["targets"][number] => ({
   name,
   wanted: `≤ ${limit} ${unit}`,

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { gzipSync } from "node:zlib";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { chromiumPath } from "../../scripts/setup-system.mjs";
+import { addressOf } from "../e2e/windows.ts";
 import { eventually } from "../eventually.ts";
 import { startHomeserver } from "../homeserver/homeserver.ts";
 import { largeProfile, type LargeProfile } from "./large-profile.ts";
@@ -37,15 +37,7 @@ export async function openDoor({
       resolve();
     }),
   );
-  const address = await new Promise<string>((resolve, reject) => {
-    void exited.then(() => {
-      reject(new Error("The loopback door ended."));
-    });
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      const found = /http:\/\/127\.0\.0\.1:\S+/.exec(line)?.[0];
-      if (found !== undefined) resolve(found);
-    });
-  });
+  const address = await addressOf(child);
   return {
     address,
     readyMs: performance.now() - fromMs,

@@ -209,6 +209,15 @@ export async function startCore({ session, folder = makeFolder(), via, lastStopO
     throw new Error(`The worker ended before ${what} was seen.`);
   };
 
+  const send = async (roomId: string, body: string, transactionId = randomUUID() as string) =>
+    (await ok("timeline.send", { roomId, body, transactionId })).itemId;
+  /** Own item, once the server has it. */
+  const sent = (roomId: string, itemId: string) =>
+    until(
+      async () => (await load(roomId)).find((item) => item.itemId === itemId && item.state === "sent"),
+      "a sent item",
+    );
+
   const core = {
     session,
     folder,
@@ -225,19 +234,15 @@ export async function startCore({ session, folder = makeFolder(), via, lastStopO
     sync: () => ok("account.sync", { timeoutMs: 60_000 }),
     /** Asks until the server can be reached again. */
     reconnected: () => until(async () => (await call("account.sync", { timeoutMs: 60_000 })).ok, "the server"),
-    send: async (roomId: string, body: string, transactionId = randomUUID() as string) =>
-      (await ok("timeline.send", { roomId, body, transactionId })).itemId,
+    send,
+    /** A message of one's own, once the server has it. */
+    say: async (roomId: string, body: string) => sent(roomId, await send(roomId, body)),
     item: (roomId: string, fits: (item: Item) => boolean, what = "an item") =>
       until(async () => (await load(roomId)).find(fits), what),
     /** The item with this text, once it can be read. */
     message: (roomId: string, body: string) =>
       until(async () => (await load(roomId)).find((item) => item.body === body), `"${body}"`),
-    /** Own item, once the server has it. */
-    sent: (roomId: string, itemId: string) =>
-      until(
-        async () => (await load(roomId)).find((item) => item.itemId === itemId && item.state === "sent"),
-        "a sent item",
-      ),
+    sent,
     room: (roomId: string) =>
       until(async () => (await ok("rooms.list", {})).find((room) => room.roomId === roomId), "the room"),
     /** At once, wherever it stands: what SIGKILL does to a process, for a thread. */

@@ -16,8 +16,8 @@ import { newPerson, password, type Person } from "./people.ts";
 import { randomFrom, stormSeed } from "./random.ts";
 
 // in full: TESSERA_FULL=1
-const kills = process.env["TESSERA_FULL"] === "1" ? 50 : 4;
-const timeoutMs = kills * 30_000 + 240_000;
+const kills = process.env["TESSERA_FULL"] === "1" ? 50 : 2;
+const timeoutMs = kills * 30_000 + 300_000;
 const chunk = 200;
 const passphrase = "a passphrase of the file";
 const isUpload = { method: "PUT", path: /\/room_keys\/keys/ };

@@ -22,7 +22,14 @@ test("the built app replaces a fallback key that was used, and tells it", async 
   expect(before.support).toBe("supported");
   const claimed = await homeserver.claimAllOneTimeKeysOf({ userId: ana.userId, deviceId: ana.deviceId });
   expect(claimed.fallback?.keyId).toBe(`signed_curve25519:${before.current?.keyId}`);
-  await ana.app.call("account.sync", {});
+  // the server wakes no poll for it
+  await eventually(
+    async () => {
+      await ana.app.call("account.sync", {});
+      return await fallback();
+    },
+    ({ previous }) => previous !== undefined,
+  );
   await ana.app.waitFor(
     ({ event, payload }) =>
       event === "deviceKeys.changed" &&

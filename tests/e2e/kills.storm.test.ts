@@ -18,7 +18,7 @@ import { randomFrom, stormSeed } from "./random.ts";
 
 // in full: TESSERA_FULL=1
 const full = process.env["TESSERA_FULL"] === "1";
-const rounds = { afterAnswer: full ? 50 : 5, random: full ? 50 : 6, sendAtOnce: full ? 20 : 4 };
+const rounds = { afterAnswer: full ? 50 : 3, random: full ? 50 : 4, sendAtOnce: full ? 20 : 2 };
 const timeoutMs = full ? 30 * 60_000 : 5 * 60_000;
 
 let homeserver: Homeserver;

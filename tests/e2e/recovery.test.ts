@@ -3,7 +3,6 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import AxeBuilder from "@axe-core/playwright";
 import type { Browser, Page } from "playwright-core";
@@ -14,6 +13,7 @@ import { startFaultProxy, type FaultProxy } from "../homeserver/fault-proxy.ts";
 import { startHomeserver, type Homeserver } from "../homeserver/homeserver.ts";
 import { launch } from "../ui/harness/browser.ts";
 import { newPerson, password, received, type Person } from "./people.ts";
+import { addressOf } from "./windows.ts";
 
 // Somebody's way through the window, from the first sign-in to the last sign-out: the built app behind its loopback door, real Synapse.
 const loopback = fileURLToPath(new URL("../../dist/main/loopback.js", import.meta.url));
@@ -49,15 +49,7 @@ afterAll(async () => {
 async function openDoor(profile: string, passphraseFile: string): Promise<Computer> {
   const args = [loopback, "--no-open", "--profile", profile, "--passphrase-file", passphraseFile];
   const door = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const address = await new Promise<string>((resolve, reject) => {
-    door.once("exit", () => {
-      reject(new Error("The loopback door ended."));
-    });
-    createInterface({ input: door.stdout }).on("line", (line) => {
-      const found = /http:\/\/127\.0\.0\.1:\S+/.exec(line)?.[0];
-      if (found !== undefined) resolve(found);
-    });
-  });
+  const address = await addressOf(door);
   const page = await (await browser.newContext({ locale: "en-GB" })).newPage();
   page.setDefaultTimeout(110_000);
   const computer = { page, profile, passphraseFile, door };

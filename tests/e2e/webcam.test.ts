@@ -2,7 +2,6 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -12,6 +11,7 @@ import { startHomeserver, type Homeserver } from "../homeserver/homeserver.ts";
 import { launch } from "../ui/harness/browser.ts";
 import { approach, writeVideo } from "../webcam/video.ts";
 import { joinedChat, newPerson, password, type Person } from "./people.ts";
+import { addressOf } from "./windows.ts";
 
 // Nothing is fake but the camera, and that one plays a real video: two profiles, two processes of the built app, real Synapse.
 const loopback = fileURLToPath(new URL("../../dist/main/loopback.js", import.meta.url));
@@ -60,15 +60,7 @@ async function openWindow({ app }: Person): Promise<{ page: Page; code: Promise<
   const args = [loopback, "--no-open", "--profile", app.profile, "--passphrase-file", app.passphraseFile];
   const door = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   doors.push(door);
-  const address = await new Promise<string>((resolve, reject) => {
-    door.once("exit", () => {
-      reject(new Error("The loopback door ended."));
-    });
-    createInterface({ input: door.stdout }).on("line", (line) => {
-      const found = /http:\/\/127\.0\.0\.1:\S+/.exec(line)?.[0];
-      if (found !== undefined) resolve(found);
-    });
-  });
+  const address = await addressOf(door);
   const context = await browser.newContext({ locale: "en-GB", permissions: ["camera"] });
   const page = await context.newPage();
   const code = codeShownBy(page);

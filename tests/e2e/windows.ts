@@ -61,7 +61,8 @@ export async function openWindow(browser: Browser, { app }: Person): Promise<App
   };
 }
 
-function addressOf(door: ChildProcess): Promise<string> {
+/** Where the loopback door has its window, once it says so. Its output must be a pipe. */
+export function addressOf(door: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     door.once("exit", () => {
       reject(new Error("The loopback door ended."));

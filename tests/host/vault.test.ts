@@ -53,13 +53,24 @@ const codeOf = (work: Promise<unknown>) =>
   );
 const vaultFile = (folder: string) => path.join(folder, "vault.json");
 
+const newProfile = () => ({ folder: temporaryFolder(), keychain: fakeKeychain() });
+
 /** A profile that was made with this keychain, and the key of one of its files. */
-async function made(folder: string, keychain: FakeKeychain): Promise<string> {
+async function madeProfile() {
+  const { folder, keychain } = newProfile();
   const { vault } = open(folder, keychain);
   await vault.settled();
   const key = fileKey(vault);
   vault.stop();
-  return key;
+  return { folder, keychain, key };
+}
+
+/** Made with this keychain, with a passphrase beside it: "correct horse". It is open. */
+async function withSecondSlot(folder: string, keychain: FakeKeychain): Promise<Vault> {
+  const { vault } = open(folder, keychain);
+  await vault.settled();
+  await vault.setPassphrase("correct horse", undefined);
+  return vault;
 }
 
 const until = async (holds: () => boolean) => {
@@ -68,8 +79,7 @@ const until = async (holds: () => boolean) => {
 
 describe("by keychain", () => {
   test("first start: new, then ready, with one entry of 32 bytes and a file for the owner alone", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     const { vault, told, hooks } = open(folder, keychain);
     expect(vault.status().at).toBe("new");
     expect(await settledAt(vault)).toBe("ready");
@@ -81,9 +91,7 @@ describe("by keychain", () => {
   });
 
   test("the next start has the same keys, and writes nothing", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const key = await made(folder, keychain);
+    const { folder, keychain, key } = await madeProfile();
     const before = hashesOf(folder);
     const { vault } = open(folder, keychain);
     expect(vault.status().at).toBe("locked");
@@ -94,9 +102,7 @@ describe("by keychain", () => {
   });
 
   test("a prompt that nobody has answered yet: locked and waiting; answered, it is ready by itself", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const key = await made(folder, keychain);
+    const { folder, keychain, key } = await madeProfile();
     keychain.prompt();
     const { vault, told } = open(folder, keychain);
     await vault.settled();
@@ -111,9 +117,7 @@ describe("by keychain", () => {
   });
 
   test("a prompt refused: locked; asked again and answered: ready", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const key = await made(folder, keychain);
+    const { folder, keychain, key } = await madeProfile();
     keychain.trouble = "refused";
     const { vault } = open(folder, keychain);
     expect(await settledAt(vault)).toBe("locked");
@@ -124,9 +128,7 @@ describe("by keychain", () => {
   });
 
   test("asking again while a prompt hangs ends that one first", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    await made(folder, keychain);
+    const { folder, keychain } = await madeProfile();
     keychain.prompt();
     const { vault } = open(folder, keychain);
     await vault.settled();
@@ -134,8 +136,7 @@ describe("by keychain", () => {
   });
 
   test("no service: missing, keychain-missing, and no key by default", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     keychain.trouble = "unavailable";
     const { vault, hooks } = open(folder, keychain);
     expect(await settledAt(vault)).toBe("missing");
@@ -150,8 +151,7 @@ describe("by keychain", () => {
   });
 
   test("no service on a new profile: a passphrase is a way to begin", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     keychain.trouble = "unavailable";
     const { vault } = open(folder, keychain);
     await vault.settled();
@@ -160,9 +160,7 @@ describe("by keychain", () => {
   });
 
   test("the entry deleted: missing, nothing written, and a retry finds it where it is back", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const key = await made(folder, keychain);
+    const { folder, keychain, key } = await madeProfile();
     const [[name, entry] = ["", ""]] = [...keychain.entries];
     const before = hashesOf(folder);
     keychain.entries.clear();
@@ -183,9 +181,7 @@ describe("by keychain", () => {
     ["no key at all", "hello"],
     ["nothing", ""],
   ])("the entry replaced by %s: changed, and left as it is", async (_what, entry) => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    await made(folder, keychain);
+    const { folder, keychain } = await madeProfile();
     const [name = ""] = keychain.entries.keys();
     keychain.entries.set(name, entry);
     const { vault } = open(folder, keychain);
@@ -199,9 +195,7 @@ describe("by keychain", () => {
   });
 
   test("a damaged file: corrupt, at whichever byte, and never written over", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    await made(folder, keychain);
+    const { folder, keychain } = await madeProfile();
     const whole = readFileSync(vaultFile(folder));
     const damages = [Buffer.alloc(0), Buffer.from("{}"), whole.subarray(0, 50), Buffer.alloc(whole.length)];
     for (let at = 20; at < whole.length - 3; at += 13) {
@@ -223,9 +217,7 @@ describe("by keychain", () => {
   });
 
   test("sealed files without a vault file are not a new profile", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    await made(folder, keychain);
+    const { folder, keychain } = await madeProfile();
     writeFileSync(path.join(folder, "accounts.sealed"), "sealed");
     rmSync(vaultFile(folder));
     const { vault } = open(folder, keychain);
@@ -244,8 +236,7 @@ describe("by keychain", () => {
   });
 
   test("locked by the person: those who use the keys end first, then the keys are gone; the keychain opens it again", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     const { vault, hooks } = open(folder, keychain);
     await vault.settled();
     const key = fileKey(vault);
@@ -260,8 +251,7 @@ describe("by keychain", () => {
 
 describe("by passphrase", () => {
   test("a new profile has that slot alone, and the keychain is not asked", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     const first = open(folder, keychain, "correct horse");
     expect(first.vault.status().at).toBe("new");
     expect(await settledAt(first.vault)).toBe("ready");
@@ -274,8 +264,7 @@ describe("by passphrase", () => {
   });
 
   test("a wrong one: locked, wrong-key again and again, not a byte changed; the right one opens", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     await open(folder, keychain, "correct horse").vault.settled();
     const before = hashesOf(folder);
     const { vault } = open(folder, keychain, "wrong");
@@ -289,8 +278,7 @@ describe("by passphrase", () => {
   });
 
   test("without it a profile of that slot alone is locked", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     await open(folder, keychain, "correct horse").vault.settled();
     const { vault } = open(folder, keychain);
     expect(await settledAt(vault)).toBe("locked");
@@ -300,21 +288,15 @@ describe("by passphrase", () => {
   });
 
   test("a passphrase for a profile that has none does not open it", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    await made(folder, keychain);
+    const { folder, keychain } = await madeProfile();
     const { vault } = open(folder, keychain, "any");
     expect(await settledAt(vault)).toBe("locked");
     expect(await codeOf(vault.unlock("any"))).toBe("wrong-key");
   });
 
   test("a second slot beside the keychain opens where the entry is gone or changed; retry puts the entry back", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const first = open(folder, keychain).vault;
-    await first.settled();
-    const key = fileKey(first);
-    await first.setPassphrase("correct horse", undefined);
+    const { folder, keychain } = newProfile();
+    const key = fileKey(await withSecondSlot(folder, keychain));
     const [[name, entry] = ["", ""]] = [...keychain.entries];
     for (const lose of [
       () => {
@@ -333,12 +315,8 @@ describe("by passphrase", () => {
   });
 
   test("a keychain that lost the key gets it back when the passphrase opens, one whose entry was replaced only when asked to", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const first = open(folder, keychain).vault;
-    await first.settled();
-    await first.setPassphrase("correct horse", undefined);
-    first.stop();
+    const { folder, keychain } = newProfile();
+    (await withSecondSlot(folder, keychain)).stop();
     const [[name, entry] = ["", ""]] = [...keychain.entries];
     keychain.entries.set(name, "other");
     const changed = open(folder, keychain).vault;
@@ -357,12 +335,8 @@ describe("by passphrase", () => {
   });
 
   test("nobody waits for a keychain that hangs while it gets the key back, and locking ends it", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const first = open(folder, keychain).vault;
-    await first.settled();
-    await first.setPassphrase("correct horse", undefined);
-    first.stop();
+    const { folder, keychain } = newProfile();
+    (await withSecondSlot(folder, keychain)).stop();
     keychain.entries.clear();
     const { vault } = open(folder, keychain);
     await vault.settled();
@@ -376,8 +350,7 @@ describe("by passphrase", () => {
   });
 
   test("a profile of the passphrase alone moves into a keychain only once that gives the key back", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
+    const { folder, keychain } = newProfile();
     const { vault } = open(folder, keychain, "correct horse");
     await vault.settled();
     expect(vault.status().keychain.unused).toBe(true);
@@ -395,11 +368,8 @@ describe("by passphrase", () => {
   });
 
   test("it opens while the keychain's prompt hangs", async () => {
-    const folder = temporaryFolder();
-    const keychain = fakeKeychain();
-    const first = open(folder, keychain).vault;
-    await first.settled();
-    await first.setPassphrase("correct horse", undefined);
+    const { folder, keychain } = newProfile();
+    await withSecondSlot(folder, keychain);
     keychain.prompt();
     const { vault } = open(folder, keychain);
     await vault.settled();

@@ -96,10 +96,10 @@ test("where the server asks on its own page, that page opens in the browser", as
   await page.getByText("1 device signed out").waitFor();
 });
 
-test("an unconfirmed device is verified from here", async () => {
+test("an unconfirmed device is confirmed from here", async () => {
   const { page } = await open({ scenario: {} });
   await settings(page, "Devices");
-  await page.getByRole("button", { name: "Verify Library browser" }).click();
+  await page.getByRole("button", { name: "Confirm Library browser" }).click();
   await eventually(
     () => inputsOf(page, "verification.request"),
     (calls) => calls.length === 1,

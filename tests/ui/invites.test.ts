@@ -13,7 +13,7 @@ import { drawFrame, plain } from "../webcam/scene.ts";
 import { approach, asCamera, nothing } from "../webcam/video.ts";
 import type { OpenOptions } from "./harness/browser.ts";
 import { recordTracks } from "./harness/tracks.ts";
-import { expectAccessible, useWindow } from "./harness/use-window.ts";
+import { expectAccessibleInBoth, useWindow } from "./harness/use-window.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "tessera-invites-"));
 afterAll(() => {
@@ -751,10 +751,14 @@ describe("codes that were given away", () => {
       await alarm.getByRole("button", { name: "Withdraw the code" }).click();
       await alarm.getByRole("button", { name: "Withdraw the code" }).waitFor({ state: "detached" });
       expect(await calls(page)).toEqual([{ name: "invites.withdraw", input: { tokenId: "t1" } }]);
-      await alarm.getByRole("button", { name: "Hide" }).click();
+      await alarm.getByRole("button", { name: "Put away" }).focus();
+      await page.keyboard.press("Enter");
       await alarm.waitFor({ state: "detached" });
+      expect(await calls(page, "invites.putAway")).toEqual([{ name: "invites.putAway", input: { alarmId: "a" } }]);
+      // seen is seen, on the settings page too
       await settings(page);
-      await page.getByRole("alert").filter({ hasText: heading }).waitFor();
+      await page.locator("#codes-active").waitFor();
+      expect(await page.getByRole("alert").count()).toBe(0);
       await page.context().close();
     }
   });
@@ -821,30 +825,20 @@ describe("for everyone", () => {
     requests: [{ requestId: "r", userId: ben, tokenId: "t1" }],
     alarms: [{ alarmId: "a", kind: "flood" as const, tokenId: "t1", userIds: [], atMs: 0 }],
   };
-  test.each(views)("axe finds nothing: %s, in light and dark, English and German", async (name, act, shown) => {
-    for (const [theme, language] of [
-      ["light", "en"],
-      ["dark", "de"],
-      ["light", "de"],
-      ["dark", "en"],
-    ] as const) {
-      const page = await opened({ scenario: { invites: busy, preferences: { theme, language } } });
-      await page.locator(".notes").waitFor();
-      await act(page);
-      await page.locator(shown).first().waitFor();
-      await eventually(
-        () =>
-          page.evaluate(() =>
-            document
-              .getAnimations()
-              .every((one) => one.playState !== "running" || one.effect?.getTiming().iterations === Infinity),
-          ),
-        Boolean,
-      );
-      await expectAccessible(page, `${name}, ${theme}, ${language}`);
-      await page.context().close();
-    }
-  });
+  for (const [theme, language] of [
+    ["light", "en"],
+    ["dark", "de"],
+  ] as const)
+    test.each(views)(
+      `axe finds nothing: %s, ${language}, ${theme} and then the other theme`,
+      async (name, act, shown) => {
+        const page = await opened({ scenario: { invites: busy, preferences: { theme, language } } });
+        await page.locator(".notes").waitFor();
+        await act(page);
+        await page.locator(shown).first().waitFor();
+        await expectAccessibleInBoth(page, `${name}, ${language}`);
+      },
+    );
 
   test.each(views)("text at 200 percent loses nothing sideways: %s", async (_name, act, shown) => {
     const page = await opened({ scenario: { invites: busy } });
@@ -858,5 +852,87 @@ describe("for everyone", () => {
         .map((one) => one.className),
     );
     expect(lost).toEqual([]);
+  });
+});
+
+describe("what the person decides later", () => {
+  const exchanged = {
+    ...code,
+    uses: [ben],
+    digits: [
+      { userId: ben, digits: "654321", refused: true as const },
+      { userId: ben, digits: "012345" },
+    ],
+  };
+  const ana = "@ana:example.org";
+  const waiting: Join = { joinId: "j", userId: ana, state: { at: "waiting" } };
+
+  for (const [language, means, putAway] of [
+    ["en", /read them to Ana/, "Put away"],
+    ["de", /lies sie Ana/, "Weglegen"],
+  ] as const)
+    test(`six digits stand in a contact's details and beside an alarm about identities, ${language}`, async () => {
+      const alarm: Alarm = { alarmId: "a", kind: "second-key", tokenId: "t1", userIds: [ben], atMs: 0 };
+      const done: Join = { ...waiting, digits: "271828", state: { at: "done", result: "mutual", roomId: roomIds.ana } };
+      const invites = { codes: [exchanged], joins: [done], alarms: [alarm] };
+      const page = await opened({ scenario: { preferences: { language }, invites } });
+      const shown = page.getByRole("alert");
+      await shown.getByText("012 345").waitFor();
+      expect(await shown.getByRole("listitem").allTextContents()).toEqual([
+        expect.stringMatching(/^012 345\s+@ben:far\.example, /),
+        expect.stringMatching(/^654 321\s+@ben:far\.example, /),
+      ]);
+      await shown.getByRole("button", { name: putAway }).waitFor();
+      await page.locator("main header button").last().click();
+      const details = page.locator(".details");
+      await details.getByText("271 828").waitFor();
+      await details.getByText(means).waitFor();
+    });
+
+  test("a join that goes on is cancelled after a question, by keyboard, and says what stays", async () => {
+    const page = await opened({ scenario: { invites: { joins: [waiting] } } });
+    const card = page.getByRole("complementary", { name: "Invitation", exact: true });
+    await card.getByRole("button", { name: "Cancel" }).focus();
+    await page.keyboard.press("Enter");
+    await title(page, /^Cancel joining Ana/);
+    await page.getByRole("dialog").getByRole("button", { name: "Keep waiting" }).click();
+    expect(await calls(page, "invites.cancel")).toEqual([]);
+    await card.getByRole("button", { name: "Cancel" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Cancel the join" }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+    await card.getByText("What was already signed or sent stays").waitFor();
+    expect(await calls(page, "invites.cancel")).toEqual([{ name: "invites.cancel", input: { joinId: "j" } }]);
+    expect(await card.getByRole("button", { name: "Cancel" }).count()).toBe(0);
+  });
+
+  test("who does not want to set up an account now may only write; into a group nobody comes that way", async () => {
+    const blocked: Join = { ...waiting, state: { at: "blocked", code: "setup-needed" } };
+    const page = await opened({
+      scenario: { invites: { joins: [blocked, { ...blocked, joinId: "g", userId: ben, group: true }] } },
+    });
+    const card = page.getByRole("complementary", { name: "Invitation", exact: true });
+    await card.getByRole("button", { name: "Only open the chat" }).click();
+    await card.getByText("Nobody was verified yet").waitFor();
+    expect(await calls(page, "invites.contactOnly")).toEqual([{ name: "invites.contactOnly", input: { joinId: "j" } }]);
+    await page
+      .getByRole("list", { name: "Invitations you accepted" })
+      .getByRole("button", { name: "Cancel" })
+      .waitFor();
+    expect(await page.getByRole("button", { name: "Only open the chat" }).count()).toBe(0);
+  });
+
+  test("a code that is there is shown again, and its window is not held open", async () => {
+    const { page } = await open({
+      scenario: { lastOpened: roomIds.ana, invites: { codes: [{ ...code, preset: "show" }] } },
+    });
+    await page.locator("article").last().waitFor();
+    await settings(page);
+    await page.clock.install();
+    await page.getByRole("button", { name: "Show “Flyer”" }).click();
+    await page.getByRole("img", { name: "The code to be scanned" }).waitFor();
+    await page.clock.runFor(130_000);
+    expect(await calls(page)).toEqual([]);
+    expect(await calls(page, "invites.show")).toEqual([{ name: "invites.show", input: { tokenId: "t1" } }]);
   });
 });

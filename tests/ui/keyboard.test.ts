@@ -68,7 +68,7 @@ test("from the sign-in over a room and a message to the settings without a mouse
   await page.getByText("This device signs and encrypts what you send.").waitFor();
   // over Recovery and Invites
   for (let down = 0; down < 3; down++) await page.keyboard.press("ArrowDown");
-  await tabTo(page, /^\s*As the system/);
+  await tabTo(page, /^\s*Same as system/);
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("ArrowRight");
   await expect.poll(() => page.evaluate(() => document.documentElement.dataset["theme"])).toBe("dark");

@@ -264,7 +264,7 @@ test("another's version under one's own name is a wrong key before a single key 
   expect(typed).toMatchObject({ ok: false, error: { code: "wrong-key", details: { kind: "backup-key" } } });
   expect(ana.proxy.seen(isKeys)).toEqual([]);
   const { roomId } = await ana.core.ok("rooms.create", { kind: "group" });
-  await ana.core.sent(roomId, await ana.core.send(roomId, "not for them"));
+  await ana.core.say(roomId, "not for them");
   await ana.core.sync();
   expect(ana.proxy.seen(isUpload)).toEqual([]);
 });

@@ -74,7 +74,7 @@ test("a backup that this app made is opened by another implementation, and holds
   const sent: string[] = [];
   for (let n = 0; n < 3; n++) {
     const { roomId } = await ana.core.ok("rooms.create", { kind: "group" });
-    await ana.core.sent(roomId, await ana.core.send(roomId, `message ${n}`));
+    await ana.core.say(roomId, `message ${n}`);
     sent.push(roomId);
   }
   await uploaded(ana.core);

@@ -1,19 +1,18 @@
 import { expect, test } from "vitest";
-import { useHomeserver, type Person } from "../people.ts";
+import { useHomeserver } from "../people.ts";
+import { setUp } from "../verification/verifying.ts";
 
 const { server, person, room } = useHomeserver();
-const setUp = (one: Person) =>
-  one.core.ok("trust.setUp", { password: one.account.password, recovery: { kind: "key" } });
 const isOneKey = { method: "GET", path: /\/room_keys\/keys\/[^/]+\/[^/]+$/ };
 const isMany = { method: "GET", path: /\/room_keys\/keys(\/[^/]+)?$/ };
 
 test("an undecryptable message asks the backup for its own session, and says so where it is not there", async () => {
   const ana = await person("ana");
   const ben = await person("ben");
-  const { recoveryKey } = await setUp(ana);
+  const recoveryKey = await setUp(ana);
   await setUp(ben);
   const roomId = await room(ana, [ben]);
-  await ana.core.sent(roomId, await ana.core.send(roomId, "in the backup"));
+  await ana.core.say(roomId, "in the backup");
   await ana.core.until(async () => {
     const status = await ana.core.ok("backup.status", {});
     return status.at === "on" && status.backedUp === status.total && status.total > 0;
@@ -36,11 +35,11 @@ test.each([
   ["refuses", { kind: "status", status: 400, body: { errcode: "M_UNKNOWN" } }],
 ] as const)("a session for which the server always %s holds up no other", async (_, fault) => {
   const ana = await person("ana");
-  const { recoveryKey } = await setUp(ana);
+  const recoveryKey = await setUp(ana);
   const roomIds: string[] = [];
   for (let n = 0; n < 3; n++) {
     const { roomId } = await ana.core.ok("rooms.create", { kind: "group" });
-    await ana.core.sent(roomId, await ana.core.send(roomId, "in the backup"));
+    await ana.core.say(roomId, "in the backup");
     roomIds.push(roomId);
   }
   await ana.core.until(async () => {
@@ -80,7 +79,7 @@ test("a session that the backup lacks is asked for once, and the message says th
     },
   );
   await ana.core.sync();
-  await ben.core.sent(roomId, await ben.core.send(roomId, "lost"));
+  await ben.core.say(roomId, "lost");
   const item = await ana.core.item(
     roomId,
     (one) => one.undecryptable?.tried.includes("backup") === true,

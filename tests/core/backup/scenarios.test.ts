@@ -157,7 +157,7 @@ describe("the public suite's", () => {
   test("can back up keys", async () => {
     const ana = await safe("ana");
     const { roomId } = await ana.core.ok("rooms.create", { kind: "group" });
-    await ana.core.sent(roomId, await ana.core.send(roomId, "a key"));
+    await ana.core.say(roomId, "a key");
     expect(await uploaded(ana.core)).toMatchObject({ at: "on", total: 1 });
     expect((await versionOf(ana.account)).count).toBe(1);
   });
@@ -205,7 +205,7 @@ describe("the public suite's", () => {
       ana.proxy.on(isUpload, { kind: "status", status: 500, body: {} }, { times: 1 }),
     ];
     const { roomId } = await ana.core.ok("rooms.create", { kind: "group" });
-    await ana.core.sent(roomId, await ana.core.send(roomId, "a key"));
+    await ana.core.say(roomId, "a key");
     expect(await uploaded(ana.core)).toMatchObject({ at: "on", total: 1 });
     expect(faults.map((one) => one.used)).toEqual([1, 1, 1]);
     expect(await ana.core.ok("backup.status", {})).not.toHaveProperty("failure");
@@ -236,7 +236,7 @@ describe("a backup that another client made", () => {
   };
   const newKey = async (core: Core) => {
     const { roomId } = await core.ok("rooms.create", { kind: "group" });
-    await core.sent(roomId, await core.send(roomId, "a key"));
+    await core.say(roomId, "a key");
   };
   const statusIs = (core: Core, at: string) =>
     eventually(

@@ -2,13 +2,12 @@ import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import type { Account } from "../../homeserver/homeserver.ts";
 import { restarted, type Core } from "../core.ts";
-import { eventually, useHomeserver, type Person } from "../people.ts";
+import { eventually, useHomeserver } from "../people.ts";
+import { setUp } from "../verification/verifying.ts";
 
 const { server, person } = useHomeserver();
 const isUpload = { method: "PUT", path: /\/room_keys\/keys$/ };
 const isVersion = { method: "GET", path: /\/room_keys\/version$/ };
-const setUp = async (one: Person) =>
-  one.core.ok("trust.setUp", { password: one.account.password, recovery: { kind: "key" } });
 const status = (core: Core) => core.ok("backup.status", {});
 const whole = (core: Core, keys: number) =>
   eventually(
@@ -18,7 +17,7 @@ const whole = (core: Core, keys: number) =>
 /** A message in a new room is a new key. */
 const newKey = async (core: Core) => {
   const { roomId } = await core.ok("rooms.create", { kind: "group" });
-  await core.sent(roomId, await core.send(roomId, "x"));
+  await core.say(roomId, "x");
 };
 const api = (account: Account) => ({
   deleteVersion: (version: string) =>

@@ -106,7 +106,7 @@ test("after an own device was signed out the next message has a new key, without
   const { first, secondId } = await twoDevices("alice");
   const { roomId } = await first.core.ok("rooms.create", { kind: "group" });
   const session = async (body: string) => {
-    await first.core.sent(roomId, await first.core.send(roomId, body));
+    await first.core.say(roomId, body);
     const wire = (await people.timeline(first.account, roomId)).filter(({ type }) => type === "m.room.encrypted");
     return wire.at(-1)?.content["session_id"];
   };
@@ -177,7 +177,7 @@ test("the devices of another person are told, and what a blocked one wrote carri
   const alice = await people.person("alice");
   const bob = await people.person("bob");
   const roomId = await people.room(alice, [bob]);
-  await bob.core.sent(roomId, await bob.core.send(roomId, "from a device"));
+  await bob.core.say(roomId, "from a device");
   const shield = async () => (await alice.core.message(roomId, "from a device")).encryption;
   expect(await shield()).toMatchObject({ at: "encrypted", device: bob.account.deviceId, shield: "grey" });
   const [device] = await alice.core.ok("devices.list", { userId: bob.userId });

@@ -82,7 +82,7 @@ test(
   async () => {
     const { ana, ben, roomId } = await chat("later");
     ana.proxy.setOnline(false);
-    for (const body of ["one", "two"]) await ben.core.sent(roomId, await ben.core.send(roomId, body));
+    for (const body of ["one", "two"]) await ben.core.say(roomId, body);
     expect(await salvaged(ana.core)).toBeGreaterThan(0);
     ana.proxy.setOnline(true);
     // same session of ben's as "from ben": its key is with the old device alone, and in the salvage

@@ -137,7 +137,7 @@ test("members are listed with names, membership and power, the most powerful fir
 
 test("whoever is invited after the first message reads the next one sent", async () => {
   const roomId = await room(ana, [ben]);
-  await ana.core.sent(roomId, await ana.core.send(roomId, "before cem"));
+  await ana.core.say(roomId, "before cem");
   await ana.core.ok("rooms.invite", { roomId, userId: cem.userId });
   await ana.core.send(roomId, "after the invitation");
   await cem.core.room(roomId);
@@ -147,7 +147,7 @@ test("whoever is invited after the first message reads the next one sent", async
 
 test("unread messages and mentions are counted, read receipts take them away on both sides", async () => {
   const roomId = await room(ana, [ben]);
-  await ben.core.sent(roomId, await ben.core.send(roomId, "from ben"));
+  await ben.core.say(roomId, "from ben");
   await ana.core.message(roomId, "from ben");
   await ana.core.send(roomId, "one");
   await ana.core.ok("timeline.send", { roomId, body: "two, ben", mentions: [ben.userId] });
@@ -190,7 +190,7 @@ test("a muted room counts nothing and says that it is muted; one that is marked 
     { token, body: { order: 0.5 } },
   );
   await roomOf(ben, roomId, (found) => found.muted && found.favourite);
-  await ben.core.sent(roomId, await ben.core.send(roomId, "read up to here"));
+  await ben.core.say(roomId, "read up to here");
   await ana.core.send(roomId, "unheard");
   await ben.core.message(roomId, "unheard");
   expect((await ben.core.room(roomId)).unread).toEqual({ messages: 0, mentions: 0 });

@@ -19,8 +19,6 @@ const isClaim = { method: "POST", path: /\/keys\/claim$/ };
 const isKeySharing = { method: "PUT", path: /\/sendToDevice\/m\.room\.encrypted\// };
 const failing: Fault = { kind: "status", status: 503, body: { errcode: "M_UNKNOWN" } };
 
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 const killed = async (who: Person): Promise<Person> => {
   await who.core.kill();
   return { ...who, core: await startCore({ ...sameAs(who.core), lastStopOrderly: false }) };
@@ -63,7 +61,7 @@ test.each([
   await dora.proxy.waitFor({ ...isUpload, when: (one) => one.status === 200 && one.outcome === "passed" });
   expect(refused?.used).toBe(2);
   const roomId = await room(ana, [dora]);
-  await say(ana, roomId, "you can be reached");
+  await ana.core.say(roomId, "you can be reached");
   await dora.core.message(roomId, "you can be reached");
   await dora.core.stop();
 });
@@ -95,7 +93,7 @@ test("a key that was sent twice, since the first answer was lost, is the same re
   const roomId = await room(ana, [ben]);
   ana.proxy.clear();
   ana.proxy.on(isKeySharing, { kind: "drop-response" }, { times: 1 });
-  await say(ana, roomId, "once");
+  await ana.core.say(roomId, "once");
   const tries = ana.proxy.seen(isKeySharing);
   expect(tries.length).toBe(2);
   expect(new Set(tries.map((one) => one.path)).size).toBe(1);
@@ -144,13 +142,13 @@ test("not lost when keys/query fails: a key of a device that cannot be looked up
   ben.proxy.clear();
   const blocked = ben.proxy.on(isQuery, failing);
   const second = await person("ana", await server().login(ana.account));
-  await say(second, roomId, "from a device you do not know");
+  await second.core.say(roomId, "from a device you do not know");
   const read = await ben.core.message(roomId, "from a device you do not know");
   // the key came with the device's own signed word of who it is, and with nobody else's
   expect(read.encryption).toMatchObject({ at: "encrypted", device: second.account.deviceId });
   expect(["grey", "red"]).toContain(read.encryption.at === "encrypted" ? read.encryption.shield : undefined);
   blocked.remove();
-  await say(second, roomId, "and now you do");
+  await second.core.say(roomId, "and now you do");
   await ben.core.message(roomId, "and now you do");
   await second.core.stop();
 });
@@ -163,7 +161,7 @@ test("killed before the answer of keys/upload, the device can be reached after t
   dora = await killed(dora);
   await dora.core.sync();
   const roomId = await room(ana, [dora]);
-  await say(ana, roomId, "after the kill");
+  await ana.core.say(roomId, "after the kill");
   await dora.core.message(roomId, "after the kill");
   await dora.core.stop();
 });
@@ -211,7 +209,7 @@ test("fallback key used when one-time keys run out: whoever writes first finds a
   const { oneTime } = await server().claimAllOneTimeKeysOf(dora.account);
   expect(oneTime.length).toBeGreaterThan(0);
   ana.proxy.clear();
-  await say(ana, roomId, "on the last key");
+  await ana.core.say(roomId, "on the last key");
   const claims = ana.proxy.seen(isClaim).map((one) => String(one.responseBody));
   expect(claims.some((answer) => answer.includes('"fallback":true') && answer.includes(dora.account.deviceId))).toBe(
     true,
@@ -226,7 +224,7 @@ test("a key goes to each device of each member, and to no other", async () => {
   const second = await person("ben", await server().login(ben.account));
   const roomId = await room(dora, [ben]);
   dora.proxy.clear();
-  await say(dora, roomId, "for members");
+  await dora.core.say(roomId, "for members");
   const to = dora.proxy.seen(isKeySharing).flatMap((one) => Object.entries(bodyOf(one).messages));
   expect(to.flatMap(([userId, devices]) => Object.keys(devices).map((id) => `${userId} ${id}`)).sort()).toEqual(
     [ben.account, second.account].map((one) => `${one.userId} ${one.deviceId}`).sort(),

@@ -29,7 +29,7 @@ test("a room that was made encrypted is one, whatever the server says of it: not
   const ana = await homeserver.person("ana");
   hideEncryption(ana);
   const { roomId } = await ana.core.ok("rooms.create", { kind: "group", name: "ours" });
-  await ana.core.sent(roomId, await ana.core.send(roomId, "only for us"));
+  await ana.core.say(roomId, "only for us");
   expect(sentBy(ana)).toEqual(["m.room.encrypted"]);
   expect((await ana.core.room(roomId)).encrypted).toBe(true);
 });
@@ -40,7 +40,7 @@ test("an invitation to an encrypted room binds: after joining nothing goes out i
   await ben.core.room(roomId);
   hideEncryption(ben);
   await ben.core.ok("rooms.join", { room: roomId });
-  await ben.core.sent(roomId, await ben.core.send(roomId, "only for us"));
+  await ben.core.say(roomId, "only for us");
   expect(sentBy(ben)).toEqual(["m.room.encrypted"]);
 });
 
@@ -89,7 +89,7 @@ test("an edit by a device that nobody vouches for brings its own mark to the mes
   const [ana, ben] = await Promise.all([homeserver.person("ana"), homeserver.person("ben")]);
   await Promise.all([setUp(ana), setUp(ben)]);
   const roomId = await homeserver.room(ana, [ben]);
-  const said = await ana.core.sent(roomId, await ana.core.send(roomId, "the account number is 1"));
+  const said = await ana.core.say(roomId, "the account number is 1");
   expect(await ben.core.message(roomId, "the account number is 1")).toMatchObject({ encryption: { shield: "none" } });
   // to him this is what a server could do that adds a device to hers
   const slipped = await homeserver.server().login(ana.account);
@@ -116,8 +116,8 @@ test("what an event of one room says of another room's message changes nothing t
   const here = await homeserver.room(ana, [ben]);
   const elsewhere = await homeserver.room(ana, [ben]);
   const hold = await holdSync(ben);
-  const said = await ana.core.sent(here, await ana.core.send(here, "to stay"));
-  await ana.core.sent(elsewhere, await ana.core.send(elsewhere, "beside it"));
+  const said = await ana.core.say(here, "to stay");
+  await ana.core.say(elsewhere, "beside it");
   const forged = (type: string, content: Json) => ({
     event_id: `$forged-${type}`,
     type,

@@ -3,6 +3,7 @@ import type { Item } from "../../../preload/contract/timeline.ts";
 import { sameAs, startCore, texts } from "../core.ts";
 import { eventually, useHomeserver } from "../people.ts";
 import type { Person } from "../people.ts";
+import { setUp } from "../verification/verifying.ts";
 import type { Fault } from "../../homeserver/fault-proxy.ts";
 
 // History for an invitee (MSC4268): who is invited reads what was said before, where the room shows it. README.md has the list.
@@ -15,10 +16,6 @@ beforeAll(async () => {
   await Promise.all([ana, ben].map(setUp));
 });
 
-const setUp = (who: Person) =>
-  who.core.ok("trust.setUp", { password: who.account.password, recovery: { kind: "key" } });
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 const killed = async (who: Person): Promise<Person> => {
   await who.core.kill();
   return { ...who, core: await startCore({ ...sameAs(who.core), lastStopOrderly: false }) };
@@ -32,7 +29,7 @@ const said = ["first of all", "second"];
 /** A room of ana's alone in which something was said. */
 const withHistory = async (historyVisibility: "shared" | "invited" = "shared"): Promise<string> => {
   const { roomId } = await ana.core.ok("rooms.create", { kind: "group", historyVisibility });
-  for (const body of said) await say(ana, roomId, body);
+  for (const body of said) await ana.core.say(roomId, body);
   return roomId;
 };
 const invite = async (roomId: string, who = ben) => {
@@ -50,7 +47,7 @@ test("history for an invitee arrives: what was said before the invitation can be
   await invite(roomId);
   await ben.core.ok("rooms.join", { room: roomId });
   expect(await readsAll(ben, roomId)).toEqual(said);
-  await say(ben, roomId, "thank you");
+  await ben.core.say(roomId, "thank you");
   await ana.core.message(roomId, "thank you");
 });
 
@@ -138,7 +135,7 @@ test("a file that is not what was announced is refused once, and disturbs nothin
     () => rule.used,
     (used) => used > 0,
   );
-  await say(ana, roomId, "after the broken file");
+  await ana.core.say(roomId, "after the broken file");
   await ben.core.message(roomId, "after the broken file");
   rule.remove();
   ben = await killed(ben);
@@ -152,7 +149,7 @@ test("where history is not shown to those who come, no key of it leaves", async 
   ana.proxy.clear();
   await invite(roomId);
   await ben.core.ok("rooms.join", { room: roomId });
-  await say(ana, roomId, "welcome");
+  await ana.core.say(roomId, "welcome");
   await ben.core.message(roomId, "welcome");
   expect(ana.proxy.seen(isUpload)).toEqual([]);
   expect(texts(await ben.core.history(roomId))).toEqual(["welcome"]);
@@ -169,7 +166,7 @@ test("an invitation that the server refuses gives no keys away", async () => {
     error: { code: "forbidden" },
   });
   await ana.core.sync();
-  await say(ana, roomId, "and on");
+  await ana.core.say(roomId, "and on");
   expect(ana.proxy.seen(isUpload)).toEqual([]);
 });
 
@@ -178,7 +175,7 @@ test("whoever has no identity gets nothing, until they have set one up", async (
   const roomId = await withHistory();
   await invite(roomId, cem);
   await cem.core.ok("rooms.join", { room: roomId });
-  const welcome = await say(ana, roomId, "welcome");
+  const welcome = await ana.core.say(roomId, "welcome");
   // ana has an identity, and so sends to signed devices alone
   await cem.core.item(roomId, (item) => item.eventId === welcome.eventId && reasonOf(item) === "withheld-unsigned");
   expect(texts(await cem.core.history(roomId))).toEqual([]);

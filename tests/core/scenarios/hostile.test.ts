@@ -17,8 +17,6 @@ beforeAll(async () => {
 const isQuery = { method: "POST", path: /\/keys\/query$/ };
 const isClaim = { method: "POST", path: /\/keys\/claim$/ };
 const isKeySharing = { method: "PUT", path: /\/sendToDevice\/m\.room\.encrypted\// };
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 
 type Json = Record<string, unknown>;
 type Queried = { device_keys: Record<string, Json> } & Record<string, Record<string, Json>>;
@@ -66,7 +64,7 @@ test("spoofed sender: an event that the server gives to somebody else is not rea
       for (const event of joined.timeline.events)
         if (event["type"] === "m.room.encrypted" && event["sender"] === ana.userId) event["sender"] = cem.userId;
   });
-  const said = await say(ana, roomId, "by ana");
+  const said = await ana.core.say(roomId, "by ana");
   const seen = await ben.core.item(
     roomId,
     (item) => item.eventId === said.eventId && (item.undecryptable?.lastTryMs ?? 1) > 0,
@@ -84,7 +82,7 @@ test("spoofed sender: a key that the server says somebody else sent is not taken
   const spoof = onSync(dora, (sync) => {
     for (const event of sync.to_device?.events ?? []) if (event.sender === ana.userId) event.sender = ben.userId;
   });
-  const said = await say(ana, roomId, "whose key is it");
+  const said = await ana.core.say(roomId, "whose key is it");
   const seen = await dora.core.item(
     roomId,
     (item) => item.eventId === said.eventId && (item.undecryptable?.lastTryMs ?? 1) > 0,
@@ -108,7 +106,7 @@ test("a bad pre-key message does not cost the one-time key: the good one after i
       message.body = `${message.body.slice(0, at)}${message.body[at] === "A" ? "B" : "A"}${message.body.slice(at + 1)}`;
     }
   });
-  await say(ana, roomId, "on its way");
+  await ana.core.say(roomId, "on its way");
   await eventually(
     () => good.length,
     (found) => found > 0,
@@ -128,7 +126,7 @@ test("a bad pre-key message does not cost the one-time key: the good one after i
 test("one-time key used twice is refused; a session of one's own brings the refused one back", async () => {
   const [dora, eva] = await Promise.all([person("dora"), person("eva")]);
   const [first, second] = [await room(ana, [dora]), await room(eva, [dora])];
-  await say(ana, first, "the first on this key");
+  await ana.core.say(first, "the first on this key");
   await dora.core.message(first, "the first on this key");
   const claimed = ana.proxy
     .seen(isClaim)
@@ -139,7 +137,7 @@ test("one-time key used twice is refused; a session of one's own brings the refu
     { kind: "rewrite-response", json: () => ({ one_time_keys: claimed?.one_time_keys, failures: {} }) },
     { times: 1 },
   );
-  const said = await say(eva, second, "on a key that is spent");
+  const said = await eva.core.say(second, "on a key that is spent");
   expect(twice.used).toBe(1);
   const refused = await dora.core.item(
     second,
@@ -147,10 +145,10 @@ test("one-time key used twice is refused; a session of one's own brings the refu
   );
   expect(refused.undecryptable?.reason).toBe("missing-key");
   // dora's answer begins a session that both have, and eva uses the newest
-  await say(dora, second, "I could not read that");
+  await dora.core.say(second, "I could not read that");
   await eva.core.message(second, "I could not read that");
   const third = await room(eva, [dora]);
-  await say(eva, third, "on a session of yours");
+  await eva.core.say(third, "on a session of yours");
   await dora.core.message(third, "on a session of yours");
   await Promise.all([dora.core.stop(), eva.core.stop()]);
 });
@@ -191,7 +189,7 @@ test("malformed device keys, wrong signatures and keys of another user get no ro
   // a further device makes the server say that the list has changed, so that the answer above is what ana's app learns
   const second = await person("dora", await server().login(dora.account));
   await ana.core.sync();
-  await say(ana, roomId, "for the real ones");
+  await ana.core.say(roomId, "for the real ones");
   expect(answered.used).toBeGreaterThan(0);
   await Promise.all([ben, dora, second].map((one) => one.core.message(roomId, "for the real ones")));
   expect(given(ana).sort()).toEqual(
@@ -203,7 +201,7 @@ test("malformed device keys, wrong signatures and keys of another user get no ro
 test("keys that the server puts in the place of a known device's are not believed: the real one reads on", async () => {
   const dora = await person("dora");
   const roomId = await room(ana, [dora]);
-  await say(ana, roomId, "before");
+  await ana.core.say(roomId, "before");
   await dora.core.message(roomId, "before");
   const { deviceKeys: forged } = madeUpDevice(dora.userId, dora.account.deviceId);
   const rule = answerOf(ana, dora.userId, (answer) => {
@@ -214,7 +212,7 @@ test("keys that the server puts in the place of a known device's are not believe
     () => rule.used,
     (used) => used > 0,
   );
-  await say(ana, roomId, "after the swap");
+  await ana.core.say(roomId, "after the swap");
   // what was known first stays: the real device reads on
   await dora.core.message(roomId, "after the swap");
   rule.remove();
@@ -226,7 +224,7 @@ test("a replaced master key in keys/query (man in the middle) verifies nothing a
   for (const one of [eva, finn])
     await one.core.ok("trust.setUp", { password: one.account.password, recovery: { kind: "key" } });
   const roomId = await room(eva, [finn]);
-  await say(eva, roomId, "hello");
+  await eva.core.say(roomId, "hello");
   await finn.core.message(roomId, "hello");
   const identityOf = async () => await eva.core.ok("trust.user", { userId: finn.userId });
   const before = await eva.core.until(async () => {
@@ -289,7 +287,7 @@ const crowd = async (count: number, oneTimeKeys: boolean) => {
 test("to-device messages are batched: 600 devices of a room take few requests, not one each", async () => {
   const { roomId, eva, done } = await crowd(600, true);
   const before = ana.proxy.seen(isKeySharing).length;
-  await say(ana, roomId, "to many");
+  await ana.core.say(roomId, "to many");
   await ben.core.message(roomId, "to many");
   const to = given(ana).filter((name) => name.startsWith(eva.userId));
   // what was asked for before stands beside it, to tell a session that was not begun from a key that was not sent

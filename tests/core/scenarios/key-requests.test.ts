@@ -19,8 +19,6 @@ beforeAll(async () => {
 
 const isRequest = { method: "PUT", path: /\/sendToDevice\/m\.room_key_request\// };
 const isKeySharing = { method: "PUT", path: /\/sendToDevice\/m\.room\.encrypted\// };
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 const signIn = async (): Promise<Person> => await person("second", await server().login(ben.account));
 const recover = async (who: Person) => {
   expect(await who.core.ok("trust.recover", { recoveryKey })).toEqual({ missing: [] });
@@ -30,7 +28,7 @@ const unread = async (who: Person, roomId: string) =>
 
 test("a device that becomes verified asks the others, gets the key in a moment, and its rows repair in place", async () => {
   const roomId = await room(ana, [ben]);
-  await say(ana, roomId, "before the second device");
+  await ana.core.say(roomId, "before the second device");
   await ben.core.message(roomId, "before the second device");
   const second = await signIn();
   const [before] = await unread(second, roomId);
@@ -51,7 +49,7 @@ test("a device that becomes verified asks the others, gets the key in a moment, 
 
 test("an unverified device of one's own gets nothing, however often it asks", async () => {
   const roomId = await room(ana, [ben]);
-  const said = await say(ana, roomId, "not for a stranger with my password");
+  const said = await ana.core.say(roomId, "not for a stranger with my password");
   await ben.core.message(roomId, "not for a stranger with my password");
   const second = await signIn();
   await eventually(
@@ -97,7 +95,7 @@ test("an unverified device of one's own gets nothing, however often it asks", as
 
 test("a verified device that is away is asked; the row says so, and repairs when it comes back", async () => {
   const roomId = await room(ana, [ben]);
-  await say(ana, roomId, "for later");
+  await ana.core.say(roomId, "for later");
   await ben.core.message(roomId, "for later");
   await ben.core.stop();
   const second = await signIn();
@@ -115,7 +113,7 @@ test("a verified device that is away is asked; the row says so, and repairs when
 
 test("a verified device gives what it has to another one that asks, and to no other person", async () => {
   const roomId = await room(ana, [ben]);
-  await say(ana, roomId, "ours");
+  await ana.core.say(roomId, "ours");
   await ben.core.message(roomId, "ours");
   const second = await signIn();
   ben.proxy.clear();

@@ -12,10 +12,10 @@ test("a room key that comes twice in one sync is kept from where it begins", asy
   const hold = await holdSync(ben);
   const given = () => ana.proxy.seen(isToDevice).length;
   const before = given();
-  await ana.core.sent(roomId, await ana.core.send(roomId, "the first"));
-  await ben.core.sent(roomId, await ben.core.send(roomId, "meanwhile"));
+  await ana.core.say(roomId, "the first");
+  await ben.core.say(roomId, "meanwhile");
   await ana.core.message(roomId, "meanwhile");
-  await ana.core.sent(roomId, await ana.core.send(roomId, "the second"));
+  await ana.core.say(roomId, "the second");
   await eventually(given, (count) => count >= before + 2);
   hold.release();
   hold.remove();

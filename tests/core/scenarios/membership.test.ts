@@ -13,8 +13,6 @@ beforeAll(async () => {
   [ana, ben] = await Promise.all([person("ana"), person("ben")]);
 });
 
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 const isJoin = (item: Item, who: Person) => item.change?.kind === "joined" && item.sender === who.userId;
 const signIn = async (who: Person) => await person("again", await server().login(who.account));
 const undecryptable = async (who: Person, roomId: string) =>
@@ -27,12 +25,12 @@ const seenByAll = async (kind: "shared" | "world_readable" = "shared") => {
 
 test("works between two", async () => {
   const roomId = await room(ana, [ben]);
-  await say(ana, roomId, "to ben");
+  await ana.core.say(roomId, "to ben");
   expect((await ben.core.message(roomId, "to ben")).encryption).toMatchObject({
     at: "encrypted",
     device: ana.account.deviceId,
   });
-  await say(ben, roomId, "to ana");
+  await ben.core.say(roomId, "to ana");
   expect((await ana.core.message(roomId, "to ana")).encryption).toMatchObject({
     at: "encrypted",
     device: ben.account.deviceId,
@@ -43,7 +41,7 @@ test("after invite but before join: what is said in between can be read after jo
   const roomId = await seenByAll();
   await ana.core.ok("rooms.invite", { roomId, userId: ben.userId });
   await ben.core.room(roomId);
-  await say(ana, roomId, "while you were invited");
+  await ana.core.say(roomId, "while you were invited");
   await ben.core.ok("rooms.join", { room: roomId });
   await ben.core.history(roomId);
   expect((await ben.core.message(roomId, "while you were invited")).kind).toBe("text");
@@ -53,7 +51,7 @@ test("after invite but before join, also while the invited person's app is not r
   const roomId = await seenByAll();
   await ben.core.stop();
   await ana.core.ok("rooms.invite", { roomId, userId: ben.userId });
-  await say(ana, roomId, "while you were away");
+  await ana.core.say(roomId, "while you were away");
   ben = { ...ben, core: await startCore(sameAs(ben.core)) };
   await ben.core.room(roomId);
   await ben.core.ok("rooms.join", { room: roomId });
@@ -68,12 +66,12 @@ test("where only members may read, an invited person gets the key of no message 
   await ana.core.ok("rooms.invite", { roomId, userId: ben.userId });
   await ben.core.room(roomId);
   ana.proxy.clear();
-  await say(ana, roomId, "for members alone");
+  await ana.core.say(roomId, "for members alone");
   const shared = ana.proxy.seen({ path: /\/sendToDevice\/m\.room\.encrypted/ });
   expect(shared.some((one) => String(one.requestBody).includes(ben.userId))).toBe(false);
   await ben.core.ok("rooms.join", { room: roomId });
   await ana.core.item(roomId, (item) => isJoin(item, ben));
-  await say(ana, roomId, "for both");
+  await ana.core.say(roomId, "for both");
   await ben.core.message(roomId, "for both");
   expect(texts(await ben.core.history(roomId))).not.toContain("for members alone");
 });
@@ -84,11 +82,11 @@ test("on rejoin: what was said in the absence can be seen but not read, what com
   await ben.core.room(roomId);
   await ben.core.ok("rooms.join", { room: roomId });
   await ana.core.item(roomId, (item) => isJoin(item, ben));
-  await say(ana, roomId, "before");
+  await ana.core.say(roomId, "before");
   await ben.core.message(roomId, "before");
   await ben.core.ok("rooms.leave", { roomId });
   await ana.core.item(roomId, (item) => item.change?.kind === "left");
-  const absent = await say(ana, roomId, "behind your back");
+  const absent = await ana.core.say(roomId, "behind your back");
   // without an identity of their own, ana's app shares no history
   await ana.core.ok("rooms.invite", { roomId, userId: ben.userId });
   await ben.core.until(async () => (await ben.core.room(roomId)).membership === "invite", "the second invitation");
@@ -97,7 +95,7 @@ test("on rejoin: what was said in the absence can be seen but not read, what com
     async () => (await ana.core.load(roomId)).filter((item) => isJoin(item, ben)).length === 2,
     "the second joining",
   );
-  await say(ana, roomId, "welcome back");
+  await ana.core.say(roomId, "welcome back");
   await ben.core.message(roomId, "welcome back");
   const missed = await undecryptable(ben, roomId);
   expect(missed.map((item) => item.eventId)).toEqual([absent.eventId]);
@@ -107,11 +105,11 @@ test("on rejoin: what was said in the absence can be seen but not read, what com
 
 test("on a new device: what was said before it can be seen but not read, what comes after can", async () => {
   const roomId = await room(ana, [ben]);
-  const before = await say(ana, roomId, "before the device");
+  const before = await ana.core.say(roomId, "before the device");
   await ben.core.message(roomId, "before the device");
   const second = await signIn(ben);
   await ana.core.sync();
-  await say(ana, roomId, "after the device");
+  await ana.core.say(roomId, "after the device");
   await Promise.all([ben, second].map((one) => one.core.message(roomId, "after the device")));
   const missed = await undecryptable(second, roomId);
   // the new device was given the session that was in use, from its next message on
@@ -121,12 +119,12 @@ test("on a new device: what was said before it can be seen but not read, what co
 
 test("on a new device of one's own: it reads what its owner says from the other one", async () => {
   const roomId = await room(ana, [ben]);
-  await say(ben, roomId, "alone still");
+  await ben.core.say(roomId, "alone still");
   const second = await signIn(ben);
   await ben.core.sync();
-  await say(ben, roomId, "from my first device");
+  await ben.core.say(roomId, "from my first device");
   await second.core.message(roomId, "from my first device");
-  await say(second, roomId, "from my second device");
+  await second.core.say(roomId, "from my second device");
   await Promise.all([ana, ben].map((one) => one.core.message(roomId, "from my second device")));
   await second.core.stop();
 });
@@ -135,12 +133,12 @@ test("a device added after the invite and before the join reads what is said aft
   const roomId = await seenByAll();
   await ana.core.ok("rooms.invite", { roomId, userId: ben.userId });
   await ben.core.room(roomId);
-  await say(ana, roomId, "to your first device");
+  await ana.core.say(roomId, "to your first device");
   const second = await signIn(ben);
   // ana shares no room with ben yet: her server tells her of his new device because he is invited, or does not; her app asks
   await second.core.ok("rooms.join", { room: roomId });
   await ana.core.item(roomId, (item) => isJoin(item, ben));
-  await say(ana, roomId, "to both devices");
+  await ana.core.say(roomId, "to both devices");
   await Promise.all([ben, second].map((one) => one.core.message(roomId, "to both devices")));
   await ben.core.history(roomId);
   expect((await ben.core.message(roomId, "to your first device")).kind).toBe("text");

@@ -24,7 +24,7 @@ beforeAll(async () => {
 const isKeySharing = { method: "PUT", path: /\/sendToDevice\/m\.room\.encrypted\// };
 /** Says it and answers the Megolm session that it was said in. */
 const sessionOfSaying = async (who: Person, roomId: string, body: string): Promise<string> => {
-  const said = await who.core.sent(roomId, await who.core.send(roomId, body));
+  const said = await who.core.say(roomId, body);
   return String((await event(who.account, roomId, said.eventId ?? "")).content["session_id"]);
 };
 const roomThatRotates = async (rotation: object, others: Person[]): Promise<string> => {

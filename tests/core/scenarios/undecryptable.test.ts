@@ -15,7 +15,7 @@ beforeAll(async () => {
 /** Said by ana, with its key lost on the way: the server took it and gave it to nobody. */
 const withoutKey = async (roomId: string, body: string) => {
   const lost = ana.proxy.on(isToDevice, { kind: "status", status: 200, body: {} }, { times: 1 });
-  const said = await ana.core.sent(roomId, await ana.core.send(roomId, body));
+  const said = await ana.core.say(roomId, body);
   expect(lost.used).toBe(1);
   return said.eventId ?? "";
 };

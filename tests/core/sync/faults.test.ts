@@ -86,7 +86,7 @@ test.each([
 ] as const)("a message that meets %s is sent once all the same", async (_, fault) => {
   const roomId = await room(ana, [ben]);
   const rule = ana.proxy.on(isSend, fault, { times: 2 });
-  await ana.core.sent(roomId, await ana.core.send(roomId, "patience"));
+  await ana.core.say(roomId, "patience");
   // one that reached the server may come back by sync before it is tried again
   expect(rule.used).toBeGreaterThanOrEqual(1);
   rule.remove();
@@ -225,7 +225,7 @@ test("bodies of 64 KiB with control characters arrive as they are", async () => 
 test("a token that is no longer valid stops the sync and deletes nothing", async () => {
   const gone = await person("dora");
   const roomId = await room(gone, [], {});
-  await gone.core.sent(roomId, await gone.core.send(roomId, "kept"));
+  await gone.core.say(roomId, "kept");
   const stopped = nextState(gone, "stopped");
   await server().api("POST", "v3/logout", { token: gone.account.accessToken, body: {} });
   expect(await stopped()).toEqual({ at: "stopped", code: "not-signed-in" });
@@ -302,7 +302,7 @@ test("account.sync answers timeout when the server takes longer than the caller 
 
 test("a restart without the server shows rooms and messages, and says offline", async () => {
   const roomId = await room(ana, [ben], { name: "kept here" });
-  await ana.core.sent(roomId, await ana.core.send(roomId, "read offline"));
+  await ana.core.say(roomId, "read offline");
   // its echo has taken the place of what was on its way out
   await ana.core.item(roomId, (item) => item.body === "read offline" && item.order < 2 ** 52);
   await ana.core.sync();

@@ -13,10 +13,8 @@ beforeAll(async () => {
   [ana, ben, cem] = await Promise.all([person("ana"), person("ben"), person("cem")]);
 });
 
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 const sessionOf = async (who: Person, roomId: string, body: string) => {
-  const said = await say(who, roomId, body);
+  const said = await who.core.say(roomId, body);
   const { content } = await event(who.account, roomId, said.eventId ?? "");
   return { eventId: said.eventId ?? "", sessionId: String(content["session_id"]) };
 };
@@ -48,9 +46,9 @@ test("rule 2: nothing goes out in clear into an encrypted room whose encryption 
   });
   await put(ben.account, roomId, "m.room.message", { msgtype: "m.text", body: "a nudge" });
   await ana.core.message(roomId, "a nudge");
-  await say(ana, roomId, "still encrypted");
+  await ana.core.say(roomId, "still encrypted");
   ana = { ...ana, core: await restarted(ana.core) };
-  await say(ana, roomId, "still encrypted after a restart");
+  await ana.core.say(roomId, "still encrypted after a restart");
   expect(new Set(ana.proxy.seen(isSend).map(sentType))).toEqual(new Set(["m.room.encrypted"]));
   ana.proxy.clear();
   expect((await ben.core.message(roomId, "still encrypted after a restart")).kind).toBe("text");
@@ -67,7 +65,7 @@ test("rule 3: encrypted, once set, is never unset nor changed, whatever state th
   );
   expect((await ana.core.room(roomId)).encrypted).toBe(true);
   ana.proxy.clear();
-  await say(ana, roomId, "as before");
+  await ana.core.say(roomId, "as before");
   expect(ana.proxy.seen(isSend).map(sentType)).toEqual(["m.room.encrypted"]);
   expect((await ben.core.message(roomId, "as before")).kind).toBe("text");
 });
@@ -115,7 +113,7 @@ test("a message queued before the room was encrypted does not leave in clear aft
 
 test("rule 4: after a limited answer the members are asked for as of that sync, before the next encryption", async () => {
   const roomId = await room(ana, [ben]);
-  await say(ana, roomId, "before");
+  await ana.core.say(roomId, "before");
   ana.proxy.setOnline(false);
   for (let n = 0; n < 60; n++) await put(ben.account, roomId, "m.reaction", { n });
   await server().api("POST", `v3/rooms/${roomId}/invite`, {
@@ -128,7 +126,7 @@ test("rule 4: after a limited answer the members are asked for as of that sync, 
   ana.proxy.clear();
   ana.proxy.setOnline(true);
   await ana.core.reconnected();
-  await say(ana, roomId, "after the hole");
+  await ana.core.say(roomId, "after the hole");
   const limited = ana.proxy.seen(isSync).find((one) => String(one.responseBody).includes('"limited":true'));
   const { next_batch: token } = JSON.parse(String(limited?.responseBody)) as { next_batch: string };
   const asked = ana.proxy
@@ -141,7 +139,7 @@ test("rule 4: after a limited answer the members are asked for as of that sync, 
 
 test("rule 4: a change that comes while the member list is under way is not overwritten by it", async () => {
   const roomId = await room(ana, [ben, cem]);
-  await say(ana, roomId, "before");
+  await ana.core.say(roomId, "before");
   ana.proxy.setOnline(false);
   for (let n = 0; n < 60; n++) await put(ben.account, roomId, "m.reaction", { n });
   ana.proxy.clear();
@@ -217,7 +215,7 @@ test("rule 6: a key that comes late repairs its rows in place, after a restart t
       return sync;
     },
   });
-  const said = await Promise.all(["one", "two"].map((body) => say(ana, roomId, body)));
+  const said = await Promise.all(["one", "two"].map((body) => ana.core.say(roomId, body)));
   const waiting = await eventually(
     () => ben.core.load(roomId),
     (items) => items.filter((item) => item.kind === "undecryptable").length === 2,
@@ -271,6 +269,6 @@ test("rule 8: an answer from before is no reason to throw the token away", async
   expect(polls.every((one) => since(one.query) !== null)).toBe(true);
   expect(since(polls[0]?.query ?? new URLSearchParams())).not.toBeNull();
   expect(token).not.toBe("");
-  await say(ana, roomId, "it works");
+  await ana.core.say(roomId, "it works");
   expect((await ben.core.message(roomId, "it works")).kind).toBe("text");
 });

@@ -38,7 +38,7 @@ test("a message sent straight after rooms.create reaches the invited, twenty tim
 
 test("the first thing sent after a restart is readable by everyone in the room", async () => {
   const roomId = await room(ana, [ben]);
-  await ana.core.sent(roomId, await ana.core.send(roomId, "before"));
+  await ana.core.say(roomId, "before");
   for (const round of [1, 2, 3]) {
     ana = { ...ana, core: await restarted(ana.core) };
     await ana.core.send(roomId, `after restart ${round}`);
@@ -95,7 +95,7 @@ test("a transaction id given twice answers the same item and makes one event, ac
 test("an answer that is lost makes no second event", async () => {
   const roomId = await room(ana, [ben]);
   ana.proxy.on(isSend, { kind: "drop-response" }, { times: 2 });
-  await ana.core.sent(roomId, await ana.core.send(roomId, "once, though the answer was lost"));
+  await ana.core.say(roomId, "once, though the answer was lost");
   await ana.core.send(roomId, "then this");
   await ben.core.message(roomId, "then this");
   expect(texts(await ben.core.load(roomId))).toEqual(["once, though the answer was lost", "then this"]);
@@ -165,7 +165,7 @@ test("a draft is kept across a restart and forgotten when it is emptied", async 
 test("in an encrypted room nothing but m.room.encrypted leaves, whatever its state says, restarts included", async () => {
   const roomId = await room(ana, [ben]);
   ana.proxy.clear();
-  await ana.core.sent(roomId, await ana.core.send(roomId, "one"));
+  await ana.core.say(roomId, "one");
   ana = { ...ana, core: await restarted(ana.core) };
   const second = await ana.core.send(roomId, "two");
   await ana.core.sent(roomId, second);
@@ -225,7 +225,7 @@ test("a reply to an own message that came back from the server a moment ago poin
 
 test("a room without encryption is written to in clear, and says so", async () => {
   const roomId = await room(ana, [ben], { encrypted: false });
-  await ana.core.sent(roomId, await ana.core.send(roomId, "in clear"));
+  await ana.core.say(roomId, "in clear");
   expect(await ben.core.message(roomId, "in clear")).toMatchObject({ encryption: { at: "none" } });
   expect((await timeline(ana.account, roomId)).at(-1)).toMatchObject({
     type: "m.room.message",

@@ -13,8 +13,6 @@ beforeAll(async () => {
   [ana, ben] = await Promise.all([person("ana"), person("ben")]);
 });
 
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 const edit = (eventId: string, body: string) => ({
   msgtype: "m.text",
   body: `* ${body}`,
@@ -26,7 +24,7 @@ const edited = (who: Person, roomId: string, eventId: string, body: string) =>
 
 test("an encrypted edit by another device of the sender is shown right, on both sides and after a restart", async () => {
   const roomId = await room(ana, [ben]);
-  const said = await say(ana, roomId, "helo");
+  const said = await ana.core.say(roomId, "helo");
   const eventId = said.eventId ?? "";
   const other = await otherClient(server(), await server().login(ana.account));
   const all = [ana.userId, ben.userId];
@@ -57,7 +55,7 @@ test("the other person's encrypted edit of their own message is shown, of ours i
   const all = [ana.userId, dora.userId];
   const theirs = await client.send(roomId, all, "m.room.message", { msgtype: "m.text", body: "theirs" });
   await edited(ana, roomId, theirs, "theirs");
-  const ours = (await say(ana, roomId, "ours")).eventId ?? "";
+  const ours = (await ana.core.say(roomId, "ours")).eventId ?? "";
   await client.send(roomId, all, "m.room.message", edit(ours, "put into our mouth"));
   await client.send(roomId, all, "m.room.message", edit(theirs, "theirs, better"));
   expect(await edited(ana, roomId, theirs, "theirs, better")).toMatchObject({ edited: true, sender: dora.userId });
@@ -78,7 +76,7 @@ test("an edit whose relation stands in the ciphertext alone is shown as one too"
 
 test("reasons: what was written before one came in says that one was not a member then", async () => {
   const roomId = await room(ana, []);
-  const before = (await say(ana, roomId, "before ben")).eventId ?? "";
+  const before = (await ana.core.say(roomId, "before ben")).eventId ?? "";
   // by bare requests, so that nobody shares the history's keys with the invitation
   await server().api("POST", `v3/rooms/${encodeURIComponent(roomId)}/invite`, {
     token: ana.account.accessToken,
@@ -93,16 +91,16 @@ test("reasons: what was written before one came in says that one was not a membe
     async () => (await ana.core.ok("rooms.members", { roomId })).some((one) => one.userId === ben.userId),
     "the newcomer",
   );
-  await say(ana, roomId, "now ben is here");
+  await ana.core.say(roomId, "now ben is here");
   expect((await ben.core.message(roomId, "now ben is here")).kind).toBe("text");
 });
 
 test("reasons: a message from before its session was shared with this device has a key that came too late", async () => {
   const roomId = await room(ana, [ben]);
-  const before = (await say(ana, roomId, "to the first device")).eventId ?? "";
+  const before = (await ana.core.say(roomId, "to the first device")).eventId ?? "";
   const second = await person("ben", await server().login(ben.account));
   await ana.core.sync();
-  await say(ana, roomId, "to both");
+  await ana.core.say(roomId, "to both");
   await second.core.message(roomId, "to both");
   await second.core.history(roomId);
   const item = await second.core.item(

@@ -11,14 +11,12 @@ beforeAll(async () => {
   [ana, ben] = await Promise.all([person("ana"), person("ben")]);
 });
 
-const say = async (who: Person, roomId: string, body: string) =>
-  await who.core.sent(roomId, await who.core.send(roomId, body));
 const byEvent = (who: Person, roomId: string, eventId: string | undefined) =>
   who.core.item(roomId, (item) => item.eventId === eventId);
 
 test("a redacted message is gone on both sides, and for good", async () => {
   const roomId = await room(ana, [ben]);
-  const said = await say(ana, roomId, "to be taken back");
+  const said = await ana.core.say(roomId, "to be taken back");
   await ben.core.message(roomId, "to be taken back");
   await ana.core.ok("timeline.redact", { roomId, itemId: said.itemId, reason: "wrong room" });
   for (const who of [ana, ben]) {
@@ -41,7 +39,7 @@ test("an own message is redacted by its item id before it came back from the ser
 
 test("edits and reactions of another client change the item they point at", async () => {
   const roomId = await room(ana, [ben], { encrypted: false });
-  const said = await say(ana, roomId, "helo");
+  const said = await ana.core.say(roomId, "helo");
   await put(ana.account, roomId, "m.room.message", {
     msgtype: "m.text",
     body: "* hello",
@@ -73,14 +71,14 @@ test("edits and reactions of another client change the item they point at", asyn
 
 test("nobody edits what another wrote", async () => {
   const roomId = await room(ana, [ben], { encrypted: false });
-  const said = await say(ana, roomId, "as I said");
+  const said = await ana.core.say(roomId, "as I said");
   await put(ben.account, roomId, "m.room.message", {
     msgtype: "m.text",
     body: "* never said",
     "m.new_content": { msgtype: "m.text", body: "never said" },
     "m.relates_to": { rel_type: "m.replace", event_id: said.eventId },
   });
-  await say(ben, roomId, "afterwards");
+  await ben.core.say(roomId, "afterwards");
   await ana.core.message(roomId, "afterwards");
   const item = await byEvent(ana, roomId, said.eventId);
   expect(item).toMatchObject({ body: "as I said" });
@@ -89,14 +87,14 @@ test("nobody edits what another wrote", async () => {
 
 test("an edit in clear of an encrypted message, which a server could make up, changes nothing", async () => {
   const roomId = await room(ana, [ben]);
-  const said = await say(ana, roomId, "the account number is 1");
+  const said = await ana.core.say(roomId, "the account number is 1");
   await put(ana.account, roomId, "m.room.message", {
     msgtype: "m.text",
     body: "* the account number is 2",
     "m.new_content": { msgtype: "m.text", body: "the account number is 2" },
     "m.relates_to": { rel_type: "m.replace", event_id: said.eventId },
   });
-  await say(ana, roomId, "afterwards");
+  await ana.core.say(roomId, "afterwards");
   await ben.core.message(roomId, "afterwards");
   const item = await byEvent(ben, roomId, said.eventId);
   expect(item.body).toBe("the account number is 1");
@@ -105,7 +103,7 @@ test("an edit in clear of an encrypted message, which a server could make up, ch
 
 test("a ciphertext sent again under a second event id is shown as replayed, after a restart too", async () => {
   const roomId = await room(ana, [ben]);
-  const said = await say(ana, roomId, "pay ten");
+  const said = await ana.core.say(roomId, "pay ten");
   const wire = await event(ana.account, roomId, said.eventId ?? "");
   const again = await put(ana.account, roomId, "m.room.encrypted", wire.content);
   expect(await byEvent(ben, roomId, again)).toMatchObject({ kind: "text", body: "pay ten", replayed: true });
@@ -119,18 +117,18 @@ test("a ciphertext sent again under a second event id is shown as replayed, afte
 test("a message whose key did not arrive says so and holds up nothing", async () => {
   const roomId = await room(ana, [ben]);
   const lost = ana.proxy.on(isToDevice, { kind: "status", status: 200, body: {} }, { times: 1 });
-  const said = await say(ana, roomId, "without its key");
+  const said = await ana.core.say(roomId, "without its key");
   expect(lost.used).toBe(1);
   const item = await byEvent(ben, roomId, said.eventId);
   expect(item).toMatchObject({ kind: "undecryptable", body: "", undecryptable: { reason: "missing-key", tried: [] } });
   expect(item.encryption).toMatchObject({ at: "encrypted" });
-  await say(ben, roomId, "from the other side");
+  await ben.core.say(roomId, "from the other side");
   expect((await ana.core.message(roomId, "from the other side")).kind).toBe("text");
 });
 
 test("reasons: what was never a Megolm message is malformed, what was sent before this device existed has no backup", async () => {
   const roomId = await room(ana, [ben]);
-  await say(ana, roomId, "before the new device");
+  await ana.core.say(roomId, "before the new device");
   const broken = [
     await put(ana.account, roomId, "m.room.encrypted", {
       algorithm: "m.megolm.v1.aes-sha2",
@@ -152,7 +150,7 @@ test("reasons: what was never a Megolm message is malformed, what was sent befor
   expect(old.map((item) => item.undecryptable?.reason)).toContain("no-backup");
   // whoever has not heard of the new device yet cannot write to it
   await ana.core.sync();
-  await say(ana, roomId, "to both devices");
+  await ana.core.say(roomId, "to both devices");
   expect((await second.core.message(roomId, "to both devices")).kind).toBe("text");
   await second.core.stop();
 });
@@ -160,7 +158,7 @@ test("reasons: what was never a Megolm message is malformed, what was sent befor
 test("reasons: a key that its sender withholds is withheld, though the message came first", async () => {
   const roomId = await room(ana, [ben]);
   ana.proxy.on(isToDevice, { kind: "status", status: 200, body: {} }, { times: 1 });
-  const said = await say(ana, roomId, "withheld");
+  const said = await ana.core.say(roomId, "withheld");
   expect((await byEvent(ben, roomId, said.eventId)).undecryptable?.reason).toBe("missing-key");
   const wire = await event(ana.account, roomId, said.eventId ?? "");
   const devices = await server().api<{ device_keys: Record<string, Record<string, { keys: Record<string, string> }>> }>(

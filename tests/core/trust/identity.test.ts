@@ -204,6 +204,9 @@ test("an identity that the server swapped takes no secret: nothing is signed, an
   await mallory.core.ok("trust.setUp", { recovery: byKey });
   const foreign = await onServer(mallory).keys();
   const other = await people.person("alice", await people.server().login(alice.account));
+  // what is swapped is an identity that it has met
+  const met = async () => (await other.core.ok("trust.status", {})).identity === "this-device-unverified";
+  await other.core.until(met, "the identity");
   other.proxy.on(isPost(/\/keys\/query$/), {
     kind: "rewrite-response",
     json: (body) => swapped(body, alice.userId, foreign.master ?? ""),
@@ -300,7 +303,7 @@ test("after a reset every room key goes into the new backup, and the old backup 
   const alice = await people.person("alice");
   await alice.core.ok("trust.setUp", { recovery: byKey });
   const roomId = await people.room(alice, [], { encrypted: true });
-  await alice.core.sent(roomId, await alice.core.send(roomId, "kept"));
+  await alice.core.say(roomId, "kept");
   const backedUp = (version: string) =>
     eventually(
       () => onServer(alice).backup(),

@@ -23,7 +23,7 @@ test("what Rust crypto enables is what this app decided, once, and no key goes u
   const alice = await people.person("alice");
   await alice.core.ok("trust.setUp", { recovery: { kind: "key" } });
   const roomId = await people.room(alice, [], { encrypted: true });
-  await alice.core.sent(roomId, await alice.core.send(roomId, "backed up"));
+  await alice.core.say(roomId, "backed up");
   await alice.proxy.waitFor({ method: "PUT", path: /\/room_keys\/keys$/ });
   // the SDK asks through fetch and names itself by its own headers; ours come from one place, with one form of them
   const agents = new Set(

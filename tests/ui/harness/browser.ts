@@ -29,7 +29,7 @@ export async function launch(args: readonly string[] = []): Promise<Browser> {
 }
 
 export async function openWindow(browser: Browser, harness: Harness, options: OpenOptions = {}): Promise<Window> {
-  const { scenario = {}, width = 1200, height = 780, context = {}, fixedTime } = options;
+  const { width = 1200, height = 780, context = {}, fixedTime } = options;
   const made = await browser.newContext({
     viewport: { width, height },
     locale: "en-GB",
@@ -37,7 +37,14 @@ export async function openWindow(browser: Browser, harness: Harness, options: Op
     ...context,
   });
   const page = await made.newPage();
+  if (fixedTime !== undefined) await page.clock.setFixedTime(new Date(fixedTime));
+  return await loadWindow(page, harness, options);
+}
+
+/** Loads the window with another scenario into a page; nothing is left of what the page showed before. */
+export async function loadWindow(page: Page, harness: Harness, { scenario = {} }: OpenOptions): Promise<Window> {
   const trouble: string[] = [];
+  for (const event of ["pageerror", "console", "request"]) page.removeAllListeners(event);
   page.on("pageerror", (error) => trouble.push(`error: ${error.message}`));
   page.on("console", (message) => {
     if (message.type() === "error") trouble.push(`console: ${message.text()}`);
@@ -46,7 +53,8 @@ export async function openWindow(browser: Browser, harness: Harness, options: Op
     if (!request.url().startsWith(harness.url) && !request.url().startsWith("blob:"))
       trouble.push(`request: ${request.url()}`);
   });
-  if (fixedTime !== undefined) await page.clock.setFixedTime(new Date(fixedTime));
+  // what the window that was there says while it goes is not of this one
+  page.once("framenavigated", () => trouble.splice(0));
   await page.goto(`${harness.url}?scenario=${encodeURIComponent(JSON.stringify(scenario))}`);
   return { page, trouble };
 }

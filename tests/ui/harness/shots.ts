@@ -148,7 +148,11 @@ Object.assign(
         },
       },
     },
-    act: settings("encryption"),
+    act: async (page) => {
+      await page.getByRole("dialog").waitFor();
+      await page.keyboard.press("Escape");
+      await settings("encryption")(page);
+    },
   }),
   inBoth("trust-devices", { scenario: { lastOpened: ana }, act: settings("devices") }),
   inBoth("trust-devices-choose", {
@@ -599,8 +603,8 @@ const [browser, harness] = await Promise.all([launch(camera), serveWindow()]);
 for (const [name, { act, ...options }] of Object.entries(shots)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue;
   const { page, trouble } = await openWindow(browser, harness, { fixedTime: "2026-05-12T09:43:00", ...options });
-  await page.locator(".column, .sheet, .page").first().waitFor();
   try {
+    await page.locator(".column, .sheet, .page").first().waitFor();
     await act?.(page);
   } catch (error) {
     console.error(name, error);
