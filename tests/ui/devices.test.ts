@@ -136,7 +136,8 @@ test("alone there is nothing to sign out, and a failed list can be asked for aga
 });
 
 test("the keys of this device: sentences first, figures second, the log in a fold, live", async () => {
-  const { page } = await open({ scenario: {} });
+  // two hours ago is yesterday just after midnight
+  const { page } = await open({ scenario: {}, fixedTime: "2026-06-18T12:00:00Z" });
   await settings(page, "Encryption");
   const card = page.getByRole("region", { name: "Reaching this device" });
   await card
