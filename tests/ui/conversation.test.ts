@@ -1,7 +1,7 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 import { roomIds } from "../fakes/bridge-rooms.ts";
-import { standsStill, useWindow } from "./harness/use-window.ts";
+import { standsStill, takesPointerWhileScrolling, useWindow } from "./harness/use-window.ts";
 
 const { open } = useWindow();
 const row = (roomId: string): string => `[data-room="${roomId}"]`;
@@ -188,6 +188,14 @@ test("what arrives while one reads above is counted on the pill and moves nothin
   await page.getByRole("button", { name: "2 new messages" }).click();
   await page.getByRole("log").getByText("second of two").waitFor();
   expect(top).toBeGreaterThan(0);
+});
+
+test("a click while the messages still scroll is not lost", async () => {
+  const { page } = await open({ scenario: { lastOpened: roomIds.history } });
+  const log = page.getByRole("log");
+  await log.getByText("Message number 420.").waitFor();
+  await standsStill(log);
+  expect(await takesPointerWhileScrolling(log, "article")).toBe(true);
 });
 
 test("each room stands where it was left", async () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { roomIds } from "../fakes/bridge-rooms.ts";
-import { expectAccessible, useWindow } from "./harness/use-window.ts";
+import { expectAccessible, standsStill, takesPointerWhileScrolling, useWindow } from "./harness/use-window.ts";
 
 const { open } = useWindow();
 const row = (roomId: string): string => `[data-room="${roomId}"]`;
@@ -31,6 +31,13 @@ test("opening a room marks it read, shows where the unread begin, and is remembe
 test("the room that was open last is open again", async () => {
   const { page } = await open({ scenario: { lastOpened: roomIds.mum } });
   await page.getByRole("heading", { name: "Mum" }).waitFor();
+});
+
+test("a click while the list still scrolls is not lost", async () => {
+  const { page } = await open({ scenario: { rooms: "many" } });
+  await page.getByRole("option").first().waitFor();
+  await standsStill(page.getByRole("listbox"));
+  expect(await takesPointerWhileScrolling(page.getByRole("listbox"), "[data-room]")).toBe(true);
 });
 
 test("a new message lifts its room to the top and counts", async () => {

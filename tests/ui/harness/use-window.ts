@@ -104,3 +104,14 @@ export async function standsStill(element: Locator): Promise<void> {
     }
   });
 }
+
+/** Whether what lies at the middle of the scroller, while it scrolls, is within something that fits the selector. */
+export const takesPointerWhileScrolling = (scroller: Locator, selector: string): Promise<boolean> =>
+  scroller.evaluate(async (node, wanted) => {
+    const scrolled = new Promise((resolve) => { node.addEventListener("scroll", resolve, { once: true }); });
+    node.scrollTop += node.scrollTop > 0 ? -8 : 8;
+    await scrolled;
+    await new Promise(requestAnimationFrame);
+    const { left, top, width, height } = node.getBoundingClientRect();
+    return document.elementFromPoint(left + width / 2, top + height / 2)?.closest(wanted) !== null;
+  }, selector);
