@@ -239,6 +239,13 @@ export async function startCore({ session, folder = makeFolder(), via, lastStopO
     say: async (roomId: string, body: string) => sent(roomId, await send(roomId, body)),
     item: (roomId: string, fits: (item: Item) => boolean, what = "an item") =>
       until(async () => (await load(roomId)).find(fits), what),
+    /** The item of this event, once it was tried to be read. */
+    event: (roomId: string, eventId: string | undefined) =>
+      until(
+        async () =>
+          (await load(roomId)).find((item) => item.eventId === eventId && item.undecryptable?.lastTryMs !== 0),
+        "an event",
+      ),
     /** The item with this text, once it can be read. */
     message: (roomId: string, body: string) =>
       until(async () => (await load(roomId)).find((item) => item.body === body), `"${body}"`),

@@ -152,7 +152,7 @@ export function createTimelineStore(db: AccountDatabase) {
       ),
     waitingFor: (roomId: string, sessionId: string) =>
       db.all<EventRow>(
-        "select * from events where room_id = ? and session_id = ? and undecryptable is not null",
+        "select * from events where room_id = ? and session_id = ? and undecryptable is not null order by number",
         roomId,
         sessionId,
       ),

@@ -142,7 +142,7 @@ test("what an event of one room says of another room's message changes nothing t
   });
   hold.release();
   await ben.core.message(elsewhere, "beside it");
-  const item = await ben.core.item(here, (one) => one.eventId === said.eventId);
+  const item = await ben.core.event(here, said.eventId);
   expect(rule.used).toBeGreaterThan(0);
   expect(item).toMatchObject({ kind: "text", body: "to stay", reactions: [] });
 });

@@ -159,7 +159,7 @@ test("rule 4: a change that comes while the member list is under way is not over
   expect(members.map((member) => member.userId).sort()).toEqual([ana.userId, ben.userId].sort());
   const keysFor = ana.proxy.seen(isToDevice).map((one) => String(one.requestBody));
   expect(keysFor.some((body) => body.includes(cem.userId))).toBe(false);
-  expect((await ben.core.item(roomId, (item) => item.eventId === sent.eventId)).kind).toBe("text");
+  expect((await ben.core.event(roomId, sent.eventId)).kind).toBe("text");
 });
 
 test("rule 5: after somebody left the next message begins a new session", async () => {

@@ -11,9 +11,6 @@ beforeAll(async () => {
   [ana, ben] = await Promise.all([person("ana"), person("ben")]);
 });
 
-const byEvent = (who: Person, roomId: string, eventId: string | undefined) =>
-  who.core.item(roomId, (item) => item.eventId === eventId);
-
 test("a redacted message is gone on both sides, and for good", async () => {
   const roomId = await room(ana, [ben]);
   const said = await ana.core.say(roomId, "to be taken back");
@@ -24,7 +21,7 @@ test("a redacted message is gone on both sides, and for good", async () => {
     expect(item).toMatchObject({ body: "", itemId: who === ana ? said.itemId : said.eventId });
   }
   ben = { ...ben, core: await restarted(ben.core) };
-  expect((await byEvent(ben, roomId, said.eventId)).kind).toBe("redacted");
+  expect((await ben.core.event(roomId, said.eventId)).kind).toBe("redacted");
 });
 
 test("an own message is redacted by its item id before it came back from the server", async () => {
@@ -80,7 +77,7 @@ test("nobody edits what another wrote", async () => {
   });
   await ben.core.say(roomId, "afterwards");
   await ana.core.message(roomId, "afterwards");
-  const item = await byEvent(ana, roomId, said.eventId);
+  const item = await ana.core.event(roomId, said.eventId);
   expect(item).toMatchObject({ body: "as I said" });
   expect(item.edited).toBeUndefined();
 });
@@ -96,7 +93,7 @@ test("an edit in clear of an encrypted message, which a server could make up, ch
   });
   await ana.core.say(roomId, "afterwards");
   await ben.core.message(roomId, "afterwards");
-  const item = await byEvent(ben, roomId, said.eventId);
+  const item = await ben.core.event(roomId, said.eventId);
   expect(item.body).toBe("the account number is 1");
   expect(item.edited).toBeUndefined();
 });
@@ -106,8 +103,8 @@ test("a ciphertext sent again under a second event id is shown as replayed, afte
   const said = await ana.core.say(roomId, "pay ten");
   const wire = await event(ana.account, roomId, said.eventId ?? "");
   const again = await put(ana.account, roomId, "m.room.encrypted", wire.content);
-  expect(await byEvent(ben, roomId, again)).toMatchObject({ kind: "text", body: "pay ten", replayed: true });
-  expect((await byEvent(ben, roomId, said.eventId)).replayed).toBeUndefined();
+  expect(await ben.core.event(roomId, again)).toMatchObject({ kind: "text", body: "pay ten", replayed: true });
+  expect((await ben.core.event(roomId, said.eventId)).replayed).toBeUndefined();
   ben = { ...ben, core: await restarted(ben.core) };
   const third = await put(ana.account, roomId, "m.room.encrypted", wire.content);
   const item = await ben.core.item(roomId, (one) => one.eventId === third && one.kind === "text");
@@ -119,7 +116,7 @@ test("a message whose key did not arrive says so and holds up nothing", async ()
   const lost = ana.proxy.on(isToDevice, { kind: "status", status: 200, body: {} }, { times: 1 });
   const said = await ana.core.say(roomId, "without its key");
   expect(lost.used).toBe(1);
-  const item = await byEvent(ben, roomId, said.eventId);
+  const item = await ben.core.event(roomId, said.eventId);
   expect(item).toMatchObject({ kind: "undecryptable", body: "", undecryptable: { reason: "missing-key", tried: [] } });
   expect(item.encryption).toMatchObject({ at: "encrypted" });
   await ben.core.say(roomId, "from the other side");
@@ -142,7 +139,7 @@ test("reasons: what was never a Megolm message is malformed, what was sent befor
   ];
   for (const eventId of broken)
     expect(["malformed", "missing-key", "other"]).toContain(
-      (await byEvent(ben, roomId, eventId)).undecryptable?.reason,
+      (await ben.core.event(roomId, eventId)).undecryptable?.reason,
     );
   await ben.core.item(roomId, (item) => item.eventId === broken[0] && item.undecryptable?.reason === "malformed");
   const second = await person("ben", await server().login(ben.account));
@@ -159,7 +156,7 @@ test("reasons: a key that its sender withholds is withheld, though the message c
   const roomId = await room(ana, [ben]);
   ana.proxy.on(isToDevice, { kind: "status", status: 200, body: {} }, { times: 1 });
   const said = await ana.core.say(roomId, "withheld");
-  expect((await byEvent(ben, roomId, said.eventId)).undecryptable?.reason).toBe("missing-key");
+  expect((await ben.core.event(roomId, said.eventId)).undecryptable?.reason).toBe("missing-key");
   const wire = await event(ana.account, roomId, said.eventId ?? "");
   const devices = await server().api<{ device_keys: Record<string, Record<string, { keys: Record<string, string> }>> }>(
     "POST",
