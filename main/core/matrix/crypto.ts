@@ -19,6 +19,7 @@ import {
 } from "@matrix-org/matrix-sdk-crypto-wasm";
 import type { UndecryptableReason } from "../../../preload/contract/timeline.ts";
 import { CoreError, toFailure } from "../errors.ts";
+import { createTurns } from "../in-turn.ts";
 import { integer, isObject, object, text, type Json } from "../json.ts";
 import { log } from "../log.ts";
 import type { Http } from "./http.ts";
@@ -98,12 +99,7 @@ export function createCrypto(backend: Backend, http: Http, quiet: unknown, asOne
    * Rust crypto reads an Olm session from the store, moves its ratchet and writes it back, with other calls in between: two that
    * share keys with one device at once would use one message key twice, and the device could read but one of them.
    */
-  let turn: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = turn.then(work, work);
-    turn = mine.catch(() => undefined);
-    return mine;
-  };
+  const inTurn = createTurns();
   const keys = listeners<RoomKey[]>();
   const toDevice = listeners<ToDevice[]>();
   const identities = listeners<string[]>();

@@ -1,5 +1,6 @@
 import { DeviceLists, KeysUploadRequest } from "@matrix-org/matrix-sdk-crypto-wasm";
 import { isObject, type Json } from "../json.ts";
+import { createTurns } from "../in-turn.ts";
 import { withFallbackKeyAge, type FallbackKeyAge } from "./crypto-clock.ts";
 import type { Crypto, KeyReport } from "./crypto.ts";
 
@@ -23,13 +24,8 @@ export function createDeviceKeyMachine(crypto: Crypto, police: UploadPolice) {
   const { outgoingRequestProcessor: processor } = backend.outgoingRequestsManager;
   let built = false;
   let sending = 0;
-  let keys: Promise<unknown> = Promise.resolve();
   /** Making keys and making requests of them never interleave. */
-  const alone = <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = keys.then(work, work);
-    keys = mine.catch(() => undefined);
-    return mine;
-  };
+  const alone = createTurns();
 
   const outgoing = machine.outgoingRequests.bind(machine);
   machine.outgoingRequests = () =>
@@ -40,12 +36,12 @@ export function createDeviceKeyMachine(crypto: Crypto, police: UploadPolice) {
       return held ? requests.filter((request) => !(request instanceof KeysUploadRequest)) : requests;
     });
 
-  let uploads: Promise<unknown> = Promise.resolve();
+  const upload = createTurns();
   const send = processor.makeOutgoingRequest.bind(processor);
   processor.makeOutgoingRequest = (request: unknown) => {
     if (!(request instanceof KeysUploadRequest)) return send(request);
     sending++;
-    const mine = uploads.then(async () => {
+    return upload(async () => {
       try {
         const body: unknown = JSON.parse(request.body);
         const count = await police.send(isObject(body) ? body : {});
@@ -57,8 +53,6 @@ export function createDeviceKeyMachine(crypto: Crypto, police: UploadPolice) {
         built = false;
       }
     });
-    uploads = mine.catch(() => undefined);
-    return mine;
   };
 
   const report = (counts: Map<string, number> | undefined, unused: string[] | undefined) => async () => {

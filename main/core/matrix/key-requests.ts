@@ -1,4 +1,5 @@
 import { DeviceId, UserId } from "@matrix-org/matrix-sdk-crypto-wasm";
+import { createTurns } from "../in-turn.ts";
 import { text } from "../json.ts";
 import { log } from "../log.ts";
 import type { Crypto, ToDevice } from "./crypto.ts";
@@ -53,9 +54,9 @@ export function createKeyRequests(crypto: Crypto, nowMs: () => number) {
     await crypto.receive({ toDevice: now, changed: [], left: [], unusedFallbackKeys: undefined });
     await crypto.processOutgoing();
   };
-  let work: Promise<unknown> = Promise.resolve();
+  const inTurn = createTurns();
   const inOrder = (what: () => Promise<void>) => {
-    work = work.then(what).catch((error: unknown) => {
+    inTurn(what).catch((error: unknown) => {
       log.warn("a key request could not be looked at again", error);
     });
   };

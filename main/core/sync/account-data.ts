@@ -1,4 +1,5 @@
 import { asCoreError, CoreError } from "../errors.ts";
+import { createTurns } from "../in-turn.ts";
 import { object, type Json } from "../json.ts";
 import { log } from "../log.ts";
 import type { Http } from "../matrix/http.ts";
@@ -21,12 +22,7 @@ export function createAccountData({ http, account, me, settled }: Parts) {
   const pathOf = (type: string) =>
     `/_matrix/client/v3/user/${encodeURIComponent(me)}/account_data/${encodeURIComponent(type)}`;
   // one at a time: a change is made to what the change before it left
-  let turn: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = turn.then(work, work);
-    turn = mine.catch(() => undefined);
-    return mine;
-  };
+  const inTurn = createTurns();
 
   const ask = async (type: string): Promise<void> => {
     const content = object(await http.request("GET", pathOf(type)));

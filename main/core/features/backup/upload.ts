@@ -1,5 +1,6 @@
 import type { BackupStatus } from "../../../../preload/contract/backup.ts";
 import { asCoreError, toFailure } from "../../errors.ts";
+import { createTurns } from "../../in-turn.ts";
 import { log } from "../../log.ts";
 import { uploadNextKeys } from "../../matrix/backup-upload.ts";
 import { createBackupVersions, type BackupVersion } from "../../matrix/backup-version.ts";
@@ -36,7 +37,7 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
   let waitMs = firstWaitMs;
   let check = true;
   let lookedMs = -Infinity;
-  let looking: Promise<unknown> = Promise.resolve();
+  const looks = createTurns();
   let pace = createPace(nowMs);
 
   const status = async (): Promise<BackupStatus> => {
@@ -70,18 +71,14 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
   };
 
   /** Which version is on the server, and whether keys go to it. One look after the other: what was asked last holds. */
-  const look = (core: Crypto): Promise<void> => {
-    const mine = looking.then(() => lookNow(core));
-    looking = mine.catch(() => undefined);
-    return mine;
-  };
-  const lookNow = async (core: Crypto): Promise<void> => {
-    const versions = createBackupVersions(core);
-    const backup = await versions.find();
-    check = false;
-    lookedMs = performance.now();
-    found = await judge(versions, backup);
-  };
+  const look = (core: Crypto): Promise<void> =>
+    looks(async () => {
+      const versions = createBackupVersions(core);
+      const backup = await versions.find();
+      check = false;
+      lookedMs = performance.now();
+      found = await judge(versions, backup);
+    });
   const judge = async (
     versions: ReturnType<typeof createBackupVersions>,
     backup: BackupVersion | undefined,
@@ -160,9 +157,7 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
     }, afterMs);
   };
 
-  /** Another version, or another key, may be in use. */
-  const recheck = (): void => {
-    check = true;
+  const runNow = (): void => {
     clearTimeout(timer);
     timer = undefined;
     waitMs = firstWaitMs;
@@ -176,12 +171,19 @@ export function createBackupUpload({ crypto, nowMs, changed }: Parts) {
       // while it waits for a server that is away, new keys do not make it hurry
       schedule(gatherMs);
     },
-    recheck,
+    /** Another version, or another key, may be in use. */
+    recheck: (): void => {
+      check = true;
+      runNow();
+    },
     /** As `recheck`; the status tells of it when this resolves, unless the server cannot be asked just now. */
     rechecked: async (): Promise<void> => {
       const core = await crypto();
-      await look(core).catch((error: unknown) => (failure = error));
-      recheck();
+      await look(core).catch((error: unknown) => {
+        failure = error;
+        check = true;
+      });
+      runNow();
     },
     stop: async (): Promise<void> => {
       stopped = true;

@@ -58,8 +58,8 @@ export function createDeviceKeys({ http, store, me, deviceId, emit, nowMs, setAc
   let uploadsEnded = 0;
   let endedAtPoll = 0;
   /** The poll that is not answered yet, and those before it that never were: the same, asked again, may get the answer of then. */
-  let polling: { since: string | undefined; asked: string } | undefined;
-  const unanswered = new Map<string, number>();
+  let polling: { since: string | undefined; timeoutMs: number } | undefined;
+  const unanswered = new Map<number, number>();
   let lastReport: KeyReport | undefined;
   let markSent = false;
   let timer: NodeJS.Timeout | undefined;
@@ -234,14 +234,14 @@ export function createDeviceKeys({ http, store, me, deviceId, emit, nowMs, setAc
      * for, it is of then or later: Synapse goes on with such a request, and gives its answer to the next that is like it.
      */
     polls: (since: string | undefined, timeoutMs: number): void => {
-      if (polling !== undefined) unanswered.set(polling.asked, endedAtPoll);
+      if (polling !== undefined) unanswered.set(polling.timeoutMs, endedAtPoll);
       if (polling?.since !== since) unanswered.clear();
-      polling = { since, asked: `${timeoutMs} ${since ?? ""}` };
-      endedAtPoll = unanswered.get(polling.asked) ?? (isUploading() ? Number.NaN : uploadsEnded);
+      polling = { since, timeoutMs };
+      endedAtPoll = unanswered.get(timeoutMs) ?? (isUploading() ? Number.NaN : uploadsEnded);
     },
     /** Gives Rust crypto what a sync brought; throws where it could not be taken, and then nothing of the sync may be saved. */
     receive: async (core: Crypto, sync: SyncReport): Promise<void> => {
-      if (polling !== undefined) unanswered.delete(polling.asked);
+      if (polling !== undefined) unanswered.delete(polling.timeoutMs);
       polling = undefined;
       if (machine === undefined || crypto !== core) {
         await core.receive(sync);

@@ -21,6 +21,7 @@ import {
 import type { Outbox } from "./outbox.ts";
 import type { Judged, PeerPort, RoomPort, TrustPort } from "./ports.ts";
 import { createQuestions } from "./questions.ts";
+import { signedDeviceOf } from "./signed-device.ts";
 import type { LiveToken, Tokens } from "./tokens.ts";
 import { createWorks, type WorkFacts } from "./works.ts";
 
@@ -203,12 +204,7 @@ export function createAdmissions(parts: Parts) {
   async function isTheirs(userId: string, masterKey: Uint8Array, device: DeviceKeys): Promise<"good" | "bad"> {
     const peer = await peers.fresh(userId);
     if (!sameBytes(bytesOf(peer.masterKey), masterKey)) return "bad";
-    const known = peer.devices.find(({ deviceId }) => deviceId === device.deviceId);
-    return known?.signed === true &&
-      sameBytes(bytesOf(known.ed25519), device.ed25519) &&
-      sameBytes(bytesOf(known.curve25519), device.curve25519)
-      ? "good"
-      : "bad";
+    return signedDeviceOf(peer, device) === undefined ? "bad" : "good";
   }
 
   /** The proof is good. Whether the code lets them in is decided where that is written down, in one transaction with the work. */

@@ -1,3 +1,5 @@
+import { serverOf } from "./link.ts";
+
 /**
  * Bounds on handshake messages, so that strangers cost little and shut out nobody. Before a code is looked for: by sender and by the
  * sender's server, never overall. After one was found: overall, and new people a code. docs/invite-protocol.md, "Floods".
@@ -30,7 +32,7 @@ function createBuckets({ most, withinMs }: Limit) {
     },
   };
 }
-const serverOf = (userId: string): string => userId.slice(userId.indexOf(":") + 1).toLowerCase();
+const serverNameOf = (userId: string): string => serverOf(userId).toLowerCase();
 export type Flood = ReturnType<typeof createFlood>;
 
 export function createFlood(nowMs: () => number) {
@@ -46,7 +48,7 @@ export function createFlood(nowMs: () => number) {
     mayLook: (sender: string): boolean => {
       const now = nowMs();
       // one person's surplus is not their server's
-      return senders.take(sender, now) && servers.take(serverOf(sender), now);
+      return senders.take(sender, now) && servers.take(serverNameOf(sender), now);
     },
     /** It named a code of ours. False: the code seems to be in many hands. */
     mayAnswer: (tokenId: string, joiner: string, isKnown: boolean): boolean => {
@@ -84,7 +86,7 @@ export function createTurnstile(most: number, waiting: number) {
   const strangers = (passes: Pass[]): Pass[] => passes.filter((one) => !one.known);
   const fits = ({ known }: Pass): boolean =>
     inside.length < most && (known || strangers(inside).length < Math.max(most - 1, 1));
-  const hasOneInside = ({ name }: Pass): boolean => inside.some((one) => serverOf(one.name) === serverOf(name));
+  const hasOneInside = ({ name }: Pass): boolean => inside.some((one) => serverNameOf(one.name) === serverNameOf(name));
   const admitNext = (): void => {
     const next = line.find((one) => one.known) ?? line.find((one) => !hasOneInside(one)) ?? line[0];
     if (next === undefined || !fits(next)) return;

@@ -87,8 +87,7 @@ export function createIntake(parts: Parts) {
   };
   const isOurs = (type: string): boolean => Object.values<string>(messageTypes).includes(type);
 
-  const judge = (row: InboxRow): Promise<Judged> => {
-    const { type, sender, content, olm } = JSON.parse(row.event) as Received;
+  const judge = ({ type, sender, content, olm }: Received): Promise<Judged> => {
     if (parts.ignored(sender)) return Promise.resolve("done");
     if (type === messageTypes.open) {
       const outer = read(outerSchema, content);
@@ -104,15 +103,12 @@ export function createIntake(parts: Parts) {
   };
 
   /** Its sender's keys have to be asked for, at whatever server they name. */
-  const isStrangersProof = (row: InboxRow): boolean => {
-    const { type, sender } = JSON.parse(row.event) as Received;
-    return type === messageTypes.proof && !parts.knows(sender);
-  };
+  const isStrangersProof = ({ type, sender }: Received): boolean => type === messageTypes.proof && !parts.knows(sender);
 
-  const dealWith = async (row: InboxRow): Promise<void> => {
+  const dealWith = async (row: InboxRow, event: Received): Promise<void> => {
     let judged: Judged = "later";
     try {
-      judged = await judge(row);
+      judged = await judge(event);
     } catch (error) {
       log.error("a handshake message could not be judged", error);
     }
@@ -129,15 +125,16 @@ export function createIntake(parts: Parts) {
       if (rows.length === 0 || isStopped()) return;
       for (const row of rows) {
         if (isStopped()) return;
-        const mine = dealWith(row).finally(() => {
+        const event = JSON.parse(row.event) as Received;
+        const mine = dealWith(row, event).finally(() => {
           out.delete(row.number);
           strangers.delete(row.number);
         });
         out.set(row.number, mine);
-        if (isStrangersProof(row)) strangers.add(row.number);
+        if (isStrangersProof(event)) strangers.add(row.number);
         // those that ask a server are waited for only where many do
-        const waitedFor = [...out].filter(([number]) => !strangers.has(number));
-        if (waitedFor.length >= mostOut) await Promise.race(waitedFor.map(([, judged]) => judged));
+        if (out.size - strangers.size >= mostOut)
+          await Promise.race([...out].flatMap(([number, judged]) => (strangers.has(number) ? [] : [judged])));
       }
       // others have their turn, and what was quick is gone from the inbox
       await new Promise((resolve) => setImmediate(resolve));

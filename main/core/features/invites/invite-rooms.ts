@@ -4,6 +4,7 @@ import { integer, object, text, texts, type Json } from "../../json.ts";
 import { log } from "../../log.ts";
 import type { Http } from "../../matrix/http.ts";
 import type { RoomRow, RoomStore } from "../../storage/room-store.ts";
+import { serverOf } from "./link.ts";
 import type { RoomPort } from "./ports.ts";
 
 export type RoomCommands = Handlers<"rooms.create" | "rooms.join" | "rooms.leave" | "rooms.invite" | "rooms.members">;
@@ -176,8 +177,6 @@ export function createInviteRooms({
     },
   };
 }
-
-const serverOf = (userId: string) => userId.slice(userId.indexOf(":") + 1);
 
 /** Source: client-server API, "m.room.power_levels"; from room version 12 on a room's creators stand above all levels. */
 export function mayInvite(rooms: Pick<RoomStore, "state">, roomId: string, userId: string): boolean {

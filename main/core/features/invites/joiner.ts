@@ -229,7 +229,9 @@ function confirmed(
   }
 }
 
-function keysOk(state: Extract<JoinState, { at: "keys-ok" }>, input: JoinInput, nowMs: number): JoinStep {
+type MakesRoom = Extract<JoinState, { at: "keys-ok" } | { at: "chat-only" }>;
+/** Makes the chat with them, again where that failed; what else comes leaves it as it is. */
+function makingRoom(state: MakesRoom, input: JoinInput, nowMs: number): JoinStep {
   const make: JoinEffect = { kind: "make-room", intended: state.intent };
   switch (input.kind) {
     case "start":
@@ -238,6 +240,15 @@ function keysOk(state: Extract<JoinState, { at: "keys-ok" }>, input: JoinInput, 
       return nowMs >= state.nextMs ? { state, effects: [make] } : stay(state);
     case "room-intended":
       return stay({ ...state, intent: true });
+    case "room-failed":
+      return stay({ ...state, ...backOff(state, nowMs) });
+    default:
+      return stay(state);
+  }
+}
+
+function keysOk(state: Extract<JoinState, { at: "keys-ok" }>, input: JoinInput, nowMs: number): JoinStep {
+  switch (input.kind) {
     case "reply":
       if (input.result === "used") return fail("used");
       return stay(input.result === "ok" ? { ...state, candidates: added(state.candidates, input.candidate) } : state);
@@ -248,30 +259,13 @@ function keysOk(state: Extract<JoinState, { at: "keys-ok" }>, input: JoinInput, 
       const { sentAtMs } = state;
       return stay({ at: "hello", roomId, sent: 1, sentAtMs, nextMs: sentAtMs + resendAfterMs(1), proved: [] });
     }
-    case "room-failed":
-      return stay({ ...state, ...backOff(state, nowMs) });
     default:
-      return stay(state);
+      return makingRoom(state, input, nowMs);
   }
 }
 
-function chatOnly(state: Extract<JoinState, { at: "chat-only" }>, input: JoinInput, nowMs: number): JoinStep {
-  const make: JoinEffect = { kind: "make-room", intended: state.intent };
-  switch (input.kind) {
-    case "start":
-      return { state, effects: [make] };
-    case "tick":
-      return nowMs >= state.nextMs ? { state, effects: [make] } : stay(state);
-    case "room-intended":
-      return stay({ ...state, intent: true });
-    case "room":
-      return finish("contact-only", input.roomId, []);
-    case "room-failed":
-      return stay({ ...state, ...backOff(state, nowMs) });
-    default:
-      return stay(state);
-  }
-}
+const chatOnly = (state: Extract<JoinState, { at: "chat-only" }>, input: JoinInput, nowMs: number): JoinStep =>
+  input.kind === "room" ? finish("contact-only", input.roomId, []) : makingRoom(state, input, nowMs);
 
 function helloSent(
   state: Extract<JoinState, { at: "hello" }>,

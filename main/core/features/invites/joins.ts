@@ -50,6 +50,7 @@ import {
 } from "./messages.ts";
 import type { Outbox, Parcel } from "./outbox.ts";
 import type { Judged, PeerPort, RoomPort, TrustPort } from "./ports.ts";
+import { signedDeviceOf } from "./signed-device.ts";
 
 type Parts = {
   me: string;
@@ -506,12 +507,8 @@ export function createJoins(parts: Parts) {
         return asCoreError(error).retryable ? "later" : drop("reply: no identity");
       }
       if (!sameBytes(bytesOf(peer.masterKey), bytesOf(facts.masterKey))) return drop("reply: another identity");
-      const device = peer.devices.find(({ deviceId }) => deviceId === reply.dev.deviceId);
-      const isTheirs =
-        device?.signed === true &&
-        sameBytes(bytesOf(device.ed25519), reply.dev.ed25519) &&
-        sameBytes(bytesOf(device.curve25519), reply.dev.curve25519);
-      if (!isTheirs) return drop("reply: not a signed device of theirs");
+      const device = signedDeviceOf(peer, reply.dev);
+      if (device === undefined) return drop("reply: not a signed device of theirs");
       const { deviceId, ed25519, curve25519 } = device;
       const candidate = { deviceId, ed25519, curve25519, inviterNonce: toBase64(reply.na) };
       await apply(row.join_id, { kind: "reply", result: reply.res, candidate });

@@ -75,15 +75,16 @@ function fromMatrixTo(path: string, query: string): Parsed {
   );
 }
 
+/** Of a user id or an alias. */
+export const serverOf = (id: string): string => id.slice(id.indexOf(":") + 1);
+
 function identifier(id: string, via: string[]): Parsed {
   if (Buffer.byteLength(id) > 255 || /[\s\p{Cc}\p{Cf}]/u.test(id)) return unknown("not-a-code");
   const servers = via.filter((server) => server.length <= 255 && serverForm.test(server)).slice(0, 10);
   if (id.startsWith("@"))
-    return userIdForm.test(id) && serverForm.test(id.slice(id.indexOf(":") + 1))
-      ? { kind: "user", userId: id }
-      : unknown("not-a-code");
+    return userIdForm.test(id) && serverForm.test(serverOf(id)) ? { kind: "user", userId: id } : unknown("not-a-code");
   if (id.startsWith("#"))
-    return /^#[^:]+:/.test(id) && serverForm.test(id.slice(id.indexOf(":") + 1))
+    return /^#[^:]+:/.test(id) && serverForm.test(serverOf(id))
       ? { kind: "room", room: id, via: servers }
       : unknown("not-a-code");
   // room version 12 has no server part

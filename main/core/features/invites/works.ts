@@ -65,6 +65,17 @@ export function createWorks({ store, outbox, peers, rooms, nowMs }: Parts) {
   const factsOf = (row: WorkRow) => JSON.parse(row.facts) as WorkFacts;
   const stateOf = (row: WorkRow) => JSON.parse(row.state) as WorkState;
 
+  const put = (row: { workId: string; tokenId: string; userId: string; facts: WorkFacts }, state: WorkState): boolean =>
+    store.addWork({
+      work_id: row.workId,
+      token_id: row.tokenId,
+      user_id: row.userId,
+      facts: JSON.stringify(row.facts),
+      state: JSON.stringify(state),
+      created_at_ms: nowMs(),
+      over_at_ms: isWorkOver(state) ? nowMs() : null,
+    });
+
   const confirmParcel = (row: WorkRow, facts: WorkFacts, state: Extract<WorkState, { at: "confirmed" }>): void => {
     const { result, verified, room, via } = state;
     outbox.put({
@@ -183,28 +194,10 @@ export function createWorks({ store, outbox, peers, rooms, nowMs }: Parts) {
       facts: WorkFacts,
       sign: boolean,
       verified: boolean,
-    ): boolean =>
-      store.addWork({
-        work_id: workId,
-        token_id: tokenId,
-        user_id: userId,
-        facts: JSON.stringify(facts),
-        state: JSON.stringify(firstWorkState(sign, verified, nowMs())),
-        created_at_ms: nowMs(),
-        over_at_ms: null,
-      }),
+    ): boolean => put({ workId, tokenId, userId, facts }, firstWorkState(sign, verified, nowMs())),
     /** In the caller's transaction: nothing follows from this proof, but the person may want to compare its digits. */
     refuse: (workId: string, tokenId: string, userId: string, facts: WorkFacts): void => {
-      const state: WorkState = { at: "stopped", why: "second-key" };
-      store.addWork({
-        work_id: workId,
-        token_id: tokenId,
-        user_id: userId,
-        facts: JSON.stringify(facts),
-        state: JSON.stringify(state),
-        created_at_ms: nowMs(),
-        over_at_ms: nowMs(),
-      });
+      put({ workId, tokenId, userId, facts }, { at: "stopped", why: "second-key" });
     },
     isKnown: (tokenId: string, userId: string): boolean => store.workOf(tokenId, userId).length > 0,
     /** In the caller's transaction: nothing more happens for them. */

@@ -1,5 +1,6 @@
 import { toFailure } from "../../errors.ts";
 import type { Feature } from "../../feature.ts";
+import { createTurns } from "../../in-turn.ts";
 import { log } from "../../log.ts";
 import type { Crypto, Trust } from "../../matrix/crypto.ts";
 import type { AccountDatabase } from "../../storage/database.ts";
@@ -25,7 +26,8 @@ export function createShieldReview({ db, timeline, shieldThen, tell }: Parts): F
   const isStopped = () => stopped;
   let untell: (() => void)[] = [];
   // one after the other: what changes in the middle of one is looked at by the next
-  let work: Promise<unknown> = Promise.resolve();
+  const inTurn = createTurns();
+  const changedUsers = new Set<string>();
 
   const review = async (crypto: Crypto, rows: EventRow[]) => {
     for (let from = 0; from < rows.length; from += rowsAtOnce) {
@@ -46,18 +48,25 @@ export function createShieldReview({ db, timeline, shieldThen, tell }: Parts): F
     }
   };
   const inOrder = (crypto: Crypto, rows: () => EventRow[]) => {
-    work = work
-      .then(() => (stopped ? undefined : review(crypto, rows())))
-      .catch((error: unknown) => {
-        if (!stopped) log.warn(`marks of messages could not be judged again: ${toFailure(error).code}`);
-      });
+    inTurn(async () => {
+      if (!isStopped()) await review(crypto, rows());
+    }).catch((error: unknown) => {
+      if (!stopped) log.warn(`marks of messages could not be judged again: ${toFailure(error).code}`);
+    });
+  };
+  // one answer of the server often tells of a person's devices and of their identity
+  const rowsOfChanged = (): EventRow[] => {
+    const users = [...changedUsers];
+    changedUsers.clear();
+    return users.flatMap((userId) => timeline.markedFor(userId, rowsOfAChange));
   };
 
   return {
     cryptoStarted: (crypto) => {
       for (const remove of untell) remove();
       const changed = (userIds: string[]) => {
-        for (const userId of userIds) inOrder(crypto, () => timeline.markedFor(userId, rowsOfAChange));
+        for (const userId of userIds) changedUsers.add(userId);
+        inOrder(crypto, rowsOfChanged);
       };
       untell = [crypto.onIdentities(changed), crypto.onDevices(changed)];
       inOrder(crypto, () => timeline.markedFor(undefined, rowsOfAStart));
@@ -65,7 +74,7 @@ export function createShieldReview({ db, timeline, shieldThen, tell }: Parts): F
     stop: async () => {
       stopped = true;
       for (const remove of untell) remove();
-      await work;
+      await inTurn(() => Promise.resolve());
     },
   };
 }

@@ -1,5 +1,6 @@
 import { toFailure } from "../../errors.ts";
 import type { Feature } from "../../feature.ts";
+import { createTurns } from "../../in-turn.ts";
 import { log } from "../../log.ts";
 import type { Crypto, RoomKey } from "../../matrix/crypto.ts";
 import type { KeyRequests } from "../../matrix/key-requests.ts";
@@ -46,11 +47,11 @@ export function createUndecryptableRetry({
   let untell: (() => void)[] = [];
   let couldAsk = false;
   // one after the other, so that a change in the middle of a retry is followed by another
-  let work: Promise<unknown> = Promise.resolve();
+  const inTurn = createTurns();
   const changedUsers = new Set<string>();
 
   const inOrder = (what: () => Promise<void>) => {
-    work = work.then(what).catch((error: unknown) => {
+    inTurn(what).catch((error: unknown) => {
       if (!stopped) log.warn(`undecryptable messages could not be tried again: ${toFailure(error).code}`);
     });
   };
@@ -146,7 +147,7 @@ export function createUndecryptableRetry({
       clearTimeout(timer);
       for (const remove of untell) remove();
       core?.requests.stop();
-      await work;
+      await inTurn(() => Promise.resolve());
     },
   };
 

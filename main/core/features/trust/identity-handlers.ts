@@ -1,6 +1,7 @@
 import type { Emit, Handlers } from "../../../../preload/contract/index.ts";
 import { toFailure } from "../../errors.ts";
 import type { Feature } from "../../feature.ts";
+import { createTurns } from "../../in-turn.ts";
 import { log } from "../../log.ts";
 import type { Crypto } from "../../matrix/crypto.ts";
 import type { Http } from "../../matrix/http.ts";
@@ -49,7 +50,7 @@ export function createIdentityHandlers(parts: Parts): { handlers: Handlers<Names
   const status = createStatus(store, nowMs, () => forget !== undefined);
   let opened: { crypto: Crypto; account: Promise<OwnAccount> } | undefined;
   let forget: NodeJS.Timeout | undefined;
-  let turn: Promise<unknown> = Promise.resolve();
+  const turns = createTurns();
 
   const openAccount = async (crypto: Crypto): Promise<OwnAccount> => {
     // both load Rust crypto's wasm, which a start is not to wait for
@@ -114,9 +115,7 @@ export function createIdentityHandlers(parts: Parts): { handlers: Handlers<Names
         parts.backupChanged();
       }
     };
-    const mine = turn.then(run, run);
-    turn = mine.catch(() => undefined);
-    return mine;
+    return turns(run);
   };
   /** The plan, and with it the recovery key, goes once the answer that carries the key is out. */
   const answered = <T>(answer: T): T => {

@@ -1,4 +1,5 @@
 import { isObject, type Json } from "../../json.ts";
+import { createTurns } from "../../in-turn.ts";
 import { log } from "../../log.ts";
 import type { VerificationMachine } from "../../matrix/verification.ts";
 import type { EventRow } from "../../storage/timeline-store.ts";
@@ -30,13 +31,8 @@ export function createIntake(parts: Parts) {
   /** Requests that the machine is being shown, and that are no flows yet. */
   const announced = new Map<string, Announced>();
   const seen = new Set<string>();
-  let turn: Promise<unknown> = Promise.resolve();
   /** Feeding and asking take turns: an answer must not be fed before the request it answers is a flow. */
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = turn.then(work, work);
-    turn = mine.catch(() => undefined);
-    return mine;
-  };
+  const inTurn = createTurns();
 
   const view = (): View => ({
     me,
