@@ -20,6 +20,7 @@ import { Vault } from "./features/vault/vault.svelte.ts";
 import { vaultText } from "./features/vault/vault-text.ts";
 import { Verification } from "./features/verification/verification.svelte.ts";
 import { deviceName } from "./lib/device-text.ts";
+import { oneColumn } from "./lib/layout.ts";
 import { legibleLine, localpart } from "./lib/legible.ts";
 import { numberText } from "./lib/numbers.ts";
 import { Notices } from "./lib/notices.svelte.ts";
@@ -421,6 +422,6 @@ export class App {
     await new Promise((resolve) => setTimeout(resolve, 0));
     if (this.timeline.current !== undefined) return;
     // In one column the list comes first. Whatever else was opened meanwhile stays in front.
-    if (innerWidth >= 720) this.#open(roomId);
+    if (!oneColumn.current) this.#open(roomId);
   }
 }

@@ -116,3 +116,45 @@ test("alt and arrows go through the rooms, and the language changes without a re
   expect(await page.evaluate(() => document.documentElement.lang)).toBe("de");
   expect(await page.evaluate(() => (window as unknown as { same?: boolean }).same)).toBe(true);
 });
+
+test("F6 goes from one part of the window to the next and round, with Shift the other way", async () => {
+  const { page } = await open({ scenario: { lastOpened: "!mum:example.org" }, width: 1280 });
+  await expect.poll(() => focused(page)).toBe("Write to Mum");
+  await page.keyboard.press("Control+.");
+  await page.getByRole("complementary", { name: "About this chat" }).waitFor();
+  for (const part of ["About this chat", "Chats", "Messages with Mum", "Write to Mum"]) {
+    await page.keyboard.press("F6");
+    expect(await focused(page)).toBe(part);
+  }
+  await page.keyboard.press("Shift+F6");
+  expect(await focused(page)).toBe("Messages with Mum");
+});
+
+test("the focus is not lost with the panel that is closed", async () => {
+  const { page } = await open({ scenario: { lastOpened: "!mum:example.org" }, width: 1280 });
+  await expect.poll(() => focused(page)).toBe("Write to Mum");
+  await page.keyboard.press("Control+.");
+  await page.getByRole("complementary", { name: "About this chat" }).waitFor();
+  for (const close of ["Escape", "Control+."]) {
+    await page.keyboard.press("F6");
+    expect(await focused(page)).toBe("About this chat");
+    await page.keyboard.press(close);
+    await expect.poll(() => focused(page)).toBe("Write to Mum");
+    if (close === "Escape") await page.keyboard.press("Control+.");
+    await page.getByRole("complementary", { name: "About this chat" }).waitFor({
+      state: close === "Escape" ? "visible" : "detached",
+    });
+  }
+});
+
+test("in one column Escape leads from a chat back to the list", async () => {
+  const { page } = await open({ width: 600 });
+  await page.locator('[data-room="!mum:example.org"]').click();
+  await page.getByRole("textbox", { name: "Write to Mum" }).fill("not yet sent");
+  await page.keyboard.press("Escape");
+  await expect.poll(() => focused(page)).toBe("Chats");
+  await page.locator('[data-room="!mum:example.org"]').click();
+  const field = page.getByRole("textbox", { name: "Write to Mum" });
+  await field.waitFor();
+  expect(await field.inputValue()).toBe("not yet sent");
+});

@@ -14,6 +14,7 @@ export const shortcuts = (): { keys: string[]; does: string }[] => [
   { keys: [commandKey(), "N"], does: m.new_chat() },
   { keys: ["Alt", "↑"], does: m.shortcut_previous() },
   { keys: ["Alt", "↓"], does: m.shortcut_next() },
+  { keys: ["F6"], does: m.shortcut_part() },
   { keys: [m.key_enter()], does: m.shortcut_send() },
   { keys: [m.key_shift(), m.key_enter()], does: m.shortcut_newline() },
   { keys: ["@"], does: m.shortcut_mention() },
