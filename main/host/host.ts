@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Door } from "../../preload/contract/app.ts";
 import type { EventMessage } from "../../preload/contract/define.ts";
@@ -25,6 +24,7 @@ import { createOpenedLinks } from "./opened-links.ts";
 import { proxyFromEnvironment } from "./proxy-settings.ts";
 import { createRouter, type Call, type Router } from "./router.ts";
 import { saveFile } from "./save-file.ts";
+import { hasTwin } from "./twin-file.ts";
 import { openVault } from "./vault.ts";
 
 export type HostOptions = {
@@ -117,7 +117,7 @@ function assemble(options: HostOptions, profile: Profile): Host {
     },
   });
   const vaultAtStart = vault.status().at;
-  if (vaultAtStart === "locked" && existsSync(path.join(profile.folder, "accounts.sealed"))) {
+  if (vaultAtStart === "locked" && hasTwin(path.join(profile.folder, "accounts.sealed"))) {
     core.warmUp();
     void vault.settled().then(core.coolDown);
   }

@@ -1,9 +1,9 @@
 import path from "node:path";
 import * as v from "valibot";
 import type { Session } from "../core/worker-port.ts";
-import { readFileIfThere, writeFileAtomic } from "./atomic-file.ts";
 import { HostError } from "./host-error.ts";
 import { seal, unseal } from "./key-derivation.ts";
+import { readTwin, writeTwin } from "./twin-file.ts";
 
 const text = v.pipe(v.string(), v.minLength(1));
 const folder = v.pipe(v.string(), v.regex(/^[a-z0-9]{32}$/));
@@ -27,23 +27,22 @@ const version = 1;
 const boundTo = (profileId: string) => `tessera accounts ${version} ${profileId}`;
 const fileIn = (profile: string) => path.join(profile, "accounts.sealed");
 
-/** Throws `database-corrupt` where the file is damaged or was sealed for another profile; it is never replaced then. */
+/** Throws `database-corrupt` where file and copy are damaged or were sealed for another profile; they are never replaced then. */
 export function readRegistry(profile: string, { key, profileId }: Key): Registry {
-  const sealed = readFileIfThere(fileIn(profile));
-  if (sealed === undefined) return { accounts: [], doomed: [] };
-  const damaged = () => new HostError("database-corrupt");
-  if (sealed[0] !== version) throw damaged();
-  const plain = unseal(key, sealed.subarray(1), boundTo(profileId));
-  if (plain === undefined) throw damaged();
-  const parsed = v.safeParse(registrySchema, JSON.parse(plain.toString("utf8")));
-  plain.fill(0);
-  if (!parsed.success) throw damaged();
-  return parsed.output;
+  const registry = readTwin(fileIn(profile), (sealed) => {
+    const plain = sealed[0] === version ? unseal(key, sealed.subarray(1), boundTo(profileId)) : undefined;
+    if (plain === undefined) return undefined;
+    const parsed = v.safeParse(registrySchema, JSON.parse(plain.toString("utf8")));
+    plain.fill(0);
+    return parsed.success ? parsed.output : undefined;
+  });
+  if (registry === "corrupt") throw new HostError("database-corrupt");
+  return registry ?? { accounts: [], doomed: [] };
 }
 
 export function writeRegistry(profile: string, { key, profileId }: Key, registry: Registry): void {
   const plain = Buffer.from(JSON.stringify(registry), "utf8");
   const sealed = seal(key, plain, boundTo(profileId));
   plain.fill(0);
-  writeFileAtomic(fileIn(profile), Buffer.concat([Uint8Array.of(version), sealed]));
+  writeTwin(fileIn(profile), Buffer.concat([Uint8Array.of(version), sealed]));
 }

@@ -1,9 +1,9 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import path from "node:path";
 import * as v from "valibot";
-import { readFileIfThere, writeFileAtomic } from "./atomic-file.ts";
 import { deriveKey } from "./key-derivation.ts";
 import { passphraseSlotSchema } from "./passphrase-slot.ts";
+import { readTwin, writeTwin } from "./twin-file.ts";
 
 const vaultSchema = v.strictObject({
   version: v.literal(1),
@@ -30,25 +30,24 @@ const fileIn = (folder: string): string => path.join(folder, "vault.json");
 /** The checksum is against damage, not against malice: without it a flipped bit of the salt would look like a wrong passphrase. */
 const checksumOf = (vault: VaultFile): string => createHash("sha256").update(JSON.stringify(vault)).digest("base64url");
 
-/** `"corrupt"`: there is a file, and it is not whole. `undefined`: there is none. */
-export function readVaultFile(folder: string): VaultFile | "corrupt" | undefined {
-  const bytes = readFileIfThere(fileIn(folder));
-  if (bytes === undefined) return undefined;
-  if (bytes.length > 64 * 1024) return "corrupt";
+function parse(bytes: Buffer): VaultFile | undefined {
+  if (bytes.length > 64 * 1024) return undefined;
   let content: unknown;
   try {
     content = JSON.parse(bytes.toString("utf8"));
   } catch {
-    return "corrupt";
+    return undefined;
   }
   const parsed = v.safeParse(v.strictObject({ vault: vaultSchema, checksum: v.string() }), content);
-  if (!parsed.success || checksumOf(parsed.output.vault) !== parsed.output.checksum) return "corrupt";
-  return parsed.output.vault;
+  return parsed.success && checksumOf(parsed.output.vault) === parsed.output.checksum ? parsed.output.vault : undefined;
 }
+
+/** `"corrupt"`: there is a file, and neither it nor its copy is whole. `undefined`: there is none. */
+export const readVaultFile = (folder: string): VaultFile | "corrupt" | undefined => readTwin(fileIn(folder), parse);
 
 export function writeVaultFile(folder: string, vault: VaultFile): void {
   // through the schema, so that the order of the fields is the one the checksum is taken over when it is read
   const ordered = v.parse(vaultSchema, vault);
   const content = { vault: ordered, checksum: checksumOf(ordered) };
-  writeFileAtomic(fileIn(folder), `${JSON.stringify(content, null, 2)}\n`);
+  writeTwin(fileIn(folder), Buffer.from(`${JSON.stringify(content, null, 2)}\n`));
 }

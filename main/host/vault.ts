@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
 import path from "node:path";
 import type { VaultAt, VaultStatus } from "../../preload/contract/vault.ts";
 import { oneAtATime } from "./exclusive.ts";
@@ -9,6 +8,7 @@ import { KeychainError, type Keychain } from "./keychain.ts";
 import type { Log } from "./log.ts";
 import { readRootKey, stateAfter } from "./root-key-entry.ts";
 import { unwrapWithPassphrase, wrapWithPassphrase } from "./passphrase-slot.ts";
+import { hasTwin } from "./twin-file.ts";
 import { fits, keyCheckOf, newProfileId, readVaultFile, writeVaultFile, type VaultFile } from "./vault-file.ts";
 
 export type Vault = {
@@ -62,7 +62,7 @@ export function openVault(options: Options): Vault {
   const exclusive = oneAtATime();
   let file = readVaultFile(folder);
   // sealed files without the vault's own: what opened them is gone, and a new key would bury them
-  if (file === undefined && existsSync(path.join(folder, "accounts.sealed"))) file = "corrupt";
+  if (file === undefined && hasTwin(path.join(folder, "accounts.sealed"))) file = "corrupt";
   let at: VaultAt = file === undefined ? "new" : file === "corrupt" ? "corrupt" : "locked";
   let keychainOk = false;
   let waiting = false;

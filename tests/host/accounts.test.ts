@@ -243,20 +243,43 @@ describe("the core's worker", () => {
   });
 });
 
-test("a registry that is damaged makes the vault corrupt, starts nobody and is left as it is", async () => {
+const registryFiles = (profile: string) =>
+  ["accounts.sealed", "accounts.copy.sealed"].map((name) => path.join(profile, name));
+
+test("a registry that is damaged or gone: its copy has the accounts, and both are whole again", async () => {
   const profile = temporaryFolder();
   const keychain = fakeKeychain();
   const first = await start(profile, keychain);
   await first.value("account.login", alice);
   await first.host.stop();
-  const file = path.join(profile, "accounts.sealed");
-  const damaged = readFileSync(file);
-  damaged[40] = (damaged[40] ?? 0) ^ 1;
-  writeFileSync(file, damaged);
+  const [whole] = registryFiles(profile).map((file) => readFileSync(file));
+  for (const file of registryFiles(profile))
+    for (const damage of [Buffer.alloc(0), Buffer.alloc(80, 1), undefined]) {
+      if (damage === undefined) rmSync(file);
+      else writeFileSync(file, damage);
+      const again = await start(profile, keychain);
+      expect(await again.value("account.status")).toMatchObject({ at: "signed-in" });
+      await again.host.stop();
+      for (const one of registryFiles(profile)) expect(readFileSync(one)).toEqual(whole);
+    }
+});
+
+test("a registry and its copy that are damaged make the vault corrupt, start nobody and are left as they are", async () => {
+  const profile = temporaryFolder();
+  const keychain = fakeKeychain();
+  const first = await start(profile, keychain);
+  await first.value("account.login", alice);
+  await first.host.stop();
+  for (const file of registryFiles(profile)) {
+    const damaged = readFileSync(file);
+    damaged[40] = (damaged[40] ?? 0) ^ 1;
+    writeFileSync(file, damaged);
+  }
+  const [damaged] = registryFiles(profile).map((file) => readFileSync(file));
   const second = await start(profile, keychain);
   expect(await second.value("vault.status")).toMatchObject({ at: "corrupt" });
   expect(await second.code("account.login", alice)).toBe("database-corrupt");
-  expect(readFileSync(file).equals(damaged)).toBe(true);
+  for (const file of registryFiles(profile)) expect(readFileSync(file)).toEqual(damaged);
 });
 
 test("the app's own commands", async () => {

@@ -52,6 +52,7 @@ const codeOf = (work: Promise<unknown>) =>
     (error: unknown) => failureOf(error)?.code ?? "thrown",
   );
 const vaultFile = (folder: string) => path.join(folder, "vault.json");
+const vaultFiles = (folder: string) => [vaultFile(folder), path.join(folder, "vault.copy.json")];
 
 const newProfile = () => ({ folder: temporaryFolder(), keychain: fakeKeychain() });
 
@@ -194,7 +195,37 @@ describe("by keychain", () => {
     expect(keychain.entries.get(name)).toBe(entry);
   });
 
-  test("a damaged file: corrupt, at whichever byte, and never written over", async () => {
+  test("a file that is damaged or gone: its copy opens the profile, and both are whole again", async () => {
+    const { folder, keychain } = await madeProfile();
+    const { vault: first } = open(folder, keychain);
+    await first.settled();
+    await first.setPassphrase("a long enough passphrase", undefined);
+    first.stop();
+    const whole = readFileSync(vaultFile(folder));
+    for (const file of vaultFiles(folder))
+      for (const damage of [Buffer.alloc(0), whole.subarray(0, 50), Buffer.alloc(whole.length), undefined]) {
+        if (damage === undefined) rmSync(file);
+        else writeFileSync(file, damage);
+        keychain.entries.clear();
+        const { vault } = open(folder, keychain);
+        expect(await settledAt(vault)).toBe("missing");
+        await vault.unlock("a long enough passphrase");
+        expect(vault.status().at).toBe("ready");
+        vault.stop();
+        for (const one of vaultFiles(folder)) expect(readFileSync(one).equals(whole)).toBe(true);
+      }
+  });
+
+  test("a passphrase that was taken away is in neither file", async () => {
+    const { folder, keychain } = await madeProfile();
+    const { vault } = open(folder, keychain);
+    await vault.settled();
+    await vault.setPassphrase("a long enough passphrase", undefined);
+    await vault.setPassphrase(null, "a long enough passphrase");
+    for (const file of vaultFiles(folder)) expect(readFileSync(file, "utf8")).not.toContain("passphrase");
+  });
+
+  test("both files damaged: corrupt, at whichever byte, and never written over", async () => {
     const { folder, keychain } = await madeProfile();
     const whole = readFileSync(vaultFile(folder));
     const damages = [Buffer.alloc(0), Buffer.from("{}"), whole.subarray(0, 50), Buffer.alloc(whole.length)];
@@ -204,11 +235,11 @@ describe("by keychain", () => {
       damages.push(copy);
     }
     for (const damaged of damages) {
-      writeFileSync(vaultFile(folder), damaged);
+      for (const file of vaultFiles(folder)) writeFileSync(file, damaged);
       const { vault } = open(folder, keychain);
       expect(await settledAt(vault)).toBe("corrupt");
       expect(await codeOf(vault.unlock("x"))).toBe("database-corrupt");
-      expect(readFileSync(vaultFile(folder)).equals(damaged)).toBe(true);
+      for (const file of vaultFiles(folder)) expect(readFileSync(file).equals(damaged)).toBe(true);
     }
     const { vault } = open(folder, keychain);
     await vault.settled();
@@ -219,7 +250,7 @@ describe("by keychain", () => {
   test("sealed files without a vault file are not a new profile", async () => {
     const { folder, keychain } = await madeProfile();
     writeFileSync(path.join(folder, "accounts.sealed"), "sealed");
-    rmSync(vaultFile(folder));
+    for (const file of vaultFiles(folder)) rmSync(file);
     const { vault } = open(folder, keychain);
     expect(await settledAt(vault)).toBe("corrupt");
     expect(keychain.writes).toBe(1);
