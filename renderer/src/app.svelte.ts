@@ -51,7 +51,11 @@ const remindEveryMs = 7 * 86_400_000;
 export class App {
   readonly notices = new Notices();
   readonly preferences = new Preferences();
-  readonly rooms = new Rooms();
+  readonly rooms = new Rooms((room) => {
+    this.detailsOpen = false;
+    this.openRoom(undefined);
+    this.notices.say(m.room_ended({ name: legibleLine(room.name, 60) || m.room_unnamed() }));
+  });
   readonly timeline = new Timeline();
   readonly members = new Members();
   readonly backup = new Backup((work) => {

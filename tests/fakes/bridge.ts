@@ -53,6 +53,8 @@ export type Fake = {
   setSync(at: NonNullable<Scenario["sync"]>): void;
   setVault(status: Partial<VaultStatus>): void;
   receive(roomId: string, body: string, more?: Partial<Item>): Item;
+  /** Somebody removes the account from a room. */
+  removed(roomId: string): void;
   verification: FakeVerification;
   trust: FakeTrust;
   backup: FakeBackup;
@@ -180,6 +182,11 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
   const changed = (roomIds: string[]): Record<string, never> => {
     emit("rooms.changed", { roomIds });
     return {};
+  };
+  const left = (roomId: string): Record<string, never> => {
+    const one = found(roomId);
+    one.room = { ...one.room, membership: "leave" };
+    return changed([roomId]);
   };
   const needAccount = (): void => {
     if (vault.at !== "ready") throw new FakeError("locked");
@@ -342,11 +349,7 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
       changed([room]);
       return { roomId: room };
     },
-    "rooms.leave": ({ roomId }) => {
-      const one = found(roomId);
-      one.room = { ...one.room, membership: "leave" };
-      return changed([roomId]);
-    },
+    "rooms.leave": ({ roomId }) => left(roomId),
     "rooms.invite": ({ roomId, userId }) => {
       const trust = { userId, identity: "none" as const };
       found(roomId).members.push({ userId, name: userId, membership: "invite", powerLevel: 0, trust });
@@ -464,6 +467,9 @@ export function fakeCore(scenario: Scenario): { core: FakeCore; fake: Fake } {
     setVault(next) {
       vault = { ...vault, ...next };
       emit("vault.changed", { at: vault.at });
+    },
+    removed: (roomId) => {
+      left(roomId);
     },
     receive(roomId, body, more = {}) {
       const one = found(roomId);

@@ -172,6 +172,7 @@ test("while loading is slow a skeleton stands in, while it is quick nothing flas
   const slow = await open({ scenario: { latencyMs: 900 } });
   await slow.page.getByRole("listbox", { name: "Chats" }).waitFor();
   const { page } = await open({ scenario: { latencyMs: 20 } });
+  await page.locator(row(roomIds.mum)).waitFor();
   await page.evaluate(() => {
     const seen = window as unknown as { skeletons: number };
     seen.skeletons = 0;
@@ -212,3 +213,17 @@ test("the width of the list is changed by pointer and by key, and kept", async (
     .poll(() => page.evaluate(() => window.fake.calls.filter((one) => one.name === "app.preferences").at(-1)?.input))
     .toEqual({ roomsWidthPx: 400 });
 });
+
+for (const width of [1180, 600])
+  test(`whoever is removed from the open chat is told, and the list is there (${width} px)`, async () => {
+    const { page } = await open({ width });
+    await page.locator(row(roomIds.lab)).click();
+    await page.getByRole("heading", { name: "Lab meeting" }).waitFor();
+    await page.evaluate((roomId) => {
+      window.fake.removed(roomId);
+    }, roomIds.lab);
+    await page.getByText("You are no longer in “Lab meeting”.").waitFor();
+    await page.getByRole("listbox", { name: "Chats" }).waitFor();
+    expect(await page.locator(row(roomIds.lab)).count()).toBe(0);
+    expect(await page.getByRole("heading", { name: "Lab meeting" }).count()).toBe(0);
+  });

@@ -31,8 +31,12 @@ export class Rooms {
   #changed = new Set<string>();
   #running = false;
   #again = false;
+  readonly #leaving = new Set<string>();
+  readonly #onended: (room: Room) => void;
 
-  constructor() {
+  /** `onended`: the account is no longer in the open chat, and it was not left here. */
+  constructor(onended: (room: Room) => void) {
+    this.#onended = onended;
     on("rooms.changed", ({ roomIds }) => {
       for (const roomId of roomIds) this.#changed.add(roomId);
       this.#schedule();
@@ -129,14 +133,17 @@ export class Rooms {
   };
 
   leave = async (roomId: string): Promise<Failure | undefined> => {
+    this.#leaving.add(roomId);
     try {
       await call("rooms.leave", { roomId });
+      if (this.currentId === roomId) this.currentId = undefined;
+      await this.load();
+      return undefined;
     } catch (error) {
       return failureOf(error);
+    } finally {
+      this.#leaving.delete(roomId);
     }
-    if (this.currentId === roomId) this.currentId = undefined;
-    await this.load();
-    return undefined;
   };
 
   /** Forgets everything shown, after a sign-out or a lock. */
@@ -195,8 +202,10 @@ export class Rooms {
     }
     this.#byId = next;
     const { joined, invited } = arrange(next.values());
+    const open = this.current;
     this.joined = joined;
     this.invited = invited;
+    if (open !== undefined && this.current === undefined && !this.#leaving.has(open.roomId)) this.#onended(open);
   }
 }
 
