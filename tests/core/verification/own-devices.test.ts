@@ -8,6 +8,7 @@ vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 const homeserver = useHomeserver();
 const all = { master: true, selfSigning: true, userSigning: true, backup: true };
 const isSignatures = { method: "POST", path: /\/keys\/signatures\/upload$/ };
+const isDone = { method: "PUT", path: /\/sendToDevice\/m\.key\.verification\.done\// };
 const isVerifying = { method: "PUT", path: /\/sendToDevice\/m\.key\.verification\./ };
 
 /** One with an identity, and a further device that has just signed in. */
@@ -140,7 +141,11 @@ test("a signature that the server refuses in a 200 is no success, and is made ag
   };
   const refused = first.proxy.on(isSignatures, { kind: "status", status: 200, body: failures }, { times: 2 });
   await agree([second, first], flowId);
-  expect((await reached(first.core, flowId, "settling")).missing).toContain("signature");
+  await first.core.nextEvent(
+    "verification.changed",
+    ({ flow: { flowId: of, state } }) =>
+      of === flowId && state.at === "settling" && state.missing.includes("signature"),
+  );
   await done([second, first], flowId);
   expect(refused.used).toBe(2);
   await isWhole(second);
@@ -170,12 +175,42 @@ test("killed while it settles: the next run finishes it", async () => {
   await comparing(second, first, flowId);
   const lost = first.proxy.on(isSignatures, { kind: "drop" });
   await agree([second, first], flowId);
-  await reached(first.core, flowId, "settling");
+  // the other has all that it needs of the flow too
+  await Promise.all([first, second].map(({ core }) => reached(core, flowId, "settling")));
   await first.core.kill();
   lost.remove();
   first.core = await startCore({ ...sameAs(first.core), lastStopOrderly: false });
   await done([first, second], flowId);
   await isWhole(second);
+});
+
+test("killed before its last message went out: the next run sends it, and the other does not wait in vain", async () => {
+  const [first, second] = await twoDevices();
+  const flowId = await ready(second, first);
+  await comparing(second, first, flowId);
+  const lost = [isSignatures, isDone].map((match) => first.proxy.on(match, { kind: "drop" }));
+  await agree([second, first], flowId);
+  await reached(first.core, flowId, "settling");
+  await first.core.kill();
+  for (const rule of lost) rule.remove();
+  first.core = await startCore({ ...sameAs(first.core), lastStopOrderly: false });
+  await done([first, second], flowId);
+  await isWhole(second);
+});
+
+test("nothing is done before the other has been told so", async () => {
+  const [first, second] = await twoDevices();
+  const flowId = await ready(second, first);
+  await comparing(second, first, flowId);
+  const lost = first.proxy.on(isDone, { kind: "drop" });
+  await agree([second, first], flowId);
+  await first.core.until(
+    async () => (await signaturesOf(second)).length === 2 && lost.used > 2,
+    "signed, and not told",
+  );
+  expect((await flowOf(first.core, flowId))?.state.at).not.toBe("done");
+  lost.remove();
+  await done([first, second], flowId);
 });
 
 test("a request that nobody had answered is there again after a restart", async () => {

@@ -207,6 +207,8 @@ export function createVerification(parts: Parts) {
       {
         missing: async (of) => {
           const core = await cryptoNow();
+          // done when they know too: after a kill our last message would be made by nobody
+          await outbox.settled(entry.flow.roomId);
           if (of.kind === "device") return missingOfPair(core, of);
           return (await isSigned(core, of.userId, of.masterKey)) ? [] : ["signature"];
         },
@@ -267,6 +269,8 @@ export function createVerification(parts: Parts) {
       const request = row.request === null ? undefined : receivedFrom(row.request);
       store.remove(row.flow_id);
       if (row.at === "settling" && proof !== undefined) {
+        // it may have been on its way still; who has it already takes no notice
+        outbox.put([lastWord(row, "m.key.verification.done", {})]).catch(unexpected);
         settleOn(flows.resume(row, proof), proof);
         continue;
       }
@@ -275,7 +279,8 @@ export function createVerification(parts: Parts) {
         continue;
       }
       store.put({ ...row, at: "ended", request: null, proof: null });
-      if (nowMs() - row.requested_at_ms < flowLastsMs) void outbox.put([forgotten(row)]);
+      if (nowMs() - row.requested_at_ms < flowLastsMs)
+        void outbox.put([lastWord(row, "m.key.verification.cancel", forgotten)]);
     }
     if (requests.length > 0) void intake.again(requests).then(advance).catch(unexpected);
   };
@@ -335,14 +340,15 @@ function flowOf(message: Outgoing): string {
 }
 
 /** Tells the other side that nobody here knows of the flow any more, so that it does not wait for ten minutes. */
-function forgotten(row: {
-  flow_id: string;
-  user_id: string;
-  room_id: string | null;
-  device_id: string | null;
-}): Outgoing {
-  const content: Json = { code: "m.unknown_transaction", reason: "m.unknown_transaction" };
-  const common = { type: "m.key.verification.cancel", transactionId: `f${row.flow_id}`.slice(0, 200) };
+const forgotten: Json = { code: "m.unknown_transaction", reason: "m.unknown_transaction" };
+
+/** What ends a flow, without Rust crypto, which forgets its flows with the process. */
+function lastWord(
+  row: { flow_id: string; user_id: string; room_id: string | null; device_id: string | null },
+  type: "m.key.verification.done" | "m.key.verification.cancel",
+  content: Json,
+): Outgoing {
+  const common = { type, transactionId: `f${row.flow_id}`.slice(0, 200) };
   if (row.room_id !== null) {
     const relates = { rel_type: "m.reference", event_id: row.flow_id };
     return { kind: "room", ...common, roomId: row.room_id, content: { ...content, "m.relates_to": relates } };

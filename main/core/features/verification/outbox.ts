@@ -13,6 +13,7 @@ type Parts = {
 };
 const firstWaitMs = 500;
 const longestWaitMs = 15_000;
+const laneOf = (roomId: string | undefined): string => roomId ?? "";
 
 /**
  * Verification messages in their order, one lane a room and one for the devices. What the network fails is sent again under the
@@ -54,7 +55,7 @@ export function createOutbox({ send, sleep, nowMs, lastsMs, refused }: Parts) {
     /** Resolves after the first try: what failed by the network goes on being tried. */
     put: (messages: Outgoing[]): Promise<void> => {
       const tries = messages.map((message) => {
-        const lane = message.kind === "room" ? message.roomId : "";
+        const lane = laneOf(message.kind === "room" ? message.roomId : undefined);
         const { promise, resolve } = Promise.withResolvers<undefined>();
         const tried = () => {
           resolve(undefined);
@@ -64,6 +65,10 @@ export function createOutbox({ send, sleep, nowMs, lastsMs, refused }: Parts) {
         return promise;
       });
       return Promise.all(tries).then(() => undefined);
+    },
+    /** Once what was put so far for this room, or for devices, has arrived or is not tried any more. */
+    settled: async (roomId: string | undefined): Promise<void> => {
+      await lanes.get(laneOf(roomId));
     },
     stop: async () => {
       stopping.abort();
