@@ -72,7 +72,7 @@ type AccountStart = Extract<WorkerStart, { kind: "account" }>;
 export type Session = {
   handlers: AccountHandlers;
   status: () => SignedIn;
-  /** Starts crypto, the sync loop and the send queue, once the store answers calls. */
+  /** Starts crypto, the sync loop and the send queue. The store answers before. */
   run: () => void;
   stop: () => Promise<void>;
 };

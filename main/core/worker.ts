@@ -1,6 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { createDispatch } from "./dispatch.ts";
 import { toFailure } from "./errors.ts";
+import { afterFirstAnswers } from "./first-answers.ts";
 import { describe, log, setLogSink } from "./log.ts";
 import type { FromWorker, ToWorker, WarmStart, WorkerStart } from "./worker-port.ts";
 
@@ -37,7 +38,11 @@ const decryptWorker = new URL(
   import.meta.url,
 );
 
-type Running = { dispatch: ReturnType<typeof createDispatch>; stop: () => Promise<void> };
+type Running = {
+  dispatch: ReturnType<typeof createDispatch>;
+  answered?: () => void;
+  stop: () => Promise<void>;
+};
 
 async function start(data: WorkerStart): Promise<Running> {
   if (data.kind === "guest") {
@@ -68,8 +73,15 @@ async function start(data: WorkerStart): Promise<Running> {
     decryptWorker,
   );
   post({ kind: "ready", status: session.status() });
-  session.run();
-  return { dispatch: createDispatch(session.handlers), stop: session.stop };
+  const first = afterFirstAnswers(session.run);
+  return {
+    dispatch: createDispatch(session.handlers),
+    answered: first.answered,
+    stop: () => {
+      first.cancel();
+      return session.stop();
+    },
+  };
 }
 
 /** What to start as: at once, or with the first message while the code is loaded already. */
@@ -99,9 +111,10 @@ port.on("message", (message: ToWorker) => {
   void (async () => {
     const core = await running;
     if (core === undefined) return;
-    if (message.kind === "call")
+    if (message.kind === "call") {
       post({ kind: "answer", id: message.id, answer: await core.dispatch(message.name, message.input) });
-    else {
+      core.answered?.();
+    } else {
       await core.stop().catch((error: unknown) => {
         log.error(`an orderly stop failed: ${describe(error)}`);
       });
