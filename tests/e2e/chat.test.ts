@@ -45,8 +45,8 @@ test("what was written while the other was away is there, in order, after a star
   await received(ana.app, roomId, "while away 20");
   await ana.app.call("account.sync", {});
   await ben.app.start();
-  await received(ben.app, roomId, "while away 20");
   const wanted = Array.from({ length: 20 }, (_, index) => `while away ${index + 1}`);
+  for (const body of wanted) await received(ben.app, roomId, body);
   expect((await texts(ben.app, roomId)).slice(-20)).toEqual(wanted);
 });
 
@@ -59,7 +59,7 @@ test("a message sent straight after rooms.create reaches the invited, also as th
   await sent(ana.app, made.roomId, itemId);
   await ben.app.call("account.sync", {});
   await ben.app.call("rooms.join", { room: made.roomId });
-  await received(ben.app, made.roomId, "after the restart");
+  for (const body of ["at once", "after the restart"]) await received(ben.app, made.roomId, body);
   expect(await texts(ben.app, made.roomId)).toEqual(["at once", "after the restart"]);
 });
 
@@ -72,7 +72,7 @@ test("one transaction id makes one event, also across a kill", async () => {
   expect(await ana.app.call("timeline.send", input)).toEqual(first);
   const { itemId } = await ana.app.call("timeline.send", { roomId, body: "and then" });
   await sent(ana.app, roomId, itemId);
-  await received(ben.app, roomId, "and then");
+  for (const body of ["only once", "and then"]) await received(ben.app, roomId, body);
   expect((await texts(ben.app, roomId)).filter((body) => body === "only once")).toHaveLength(1);
 });
 

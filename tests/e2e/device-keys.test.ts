@@ -26,9 +26,9 @@ test("the built app replaces a fallback key that was used, and tells it", async 
   await eventually(
     async () => {
       await ana.app.call("account.sync", {});
-      return await fallback();
+      return await ana.app.call("deviceKeys.status", {});
     },
-    ({ previous }) => previous !== undefined,
+    (status) => status.fallback.previous !== undefined && (status.oneTime.onServer ?? 0) > 0,
   );
   await ana.app.waitFor(
     ({ event, payload }) =>

@@ -91,7 +91,11 @@ test("contact: one window shows its code, the other reads it by webcam; one pres
   await verified(ben.window, ana.person.userId);
   const chats = (window: AppWindow) =>
     window.call("rooms.list", {}).then((all) => all.filter((one) => one.kind === "dm"));
-  const [anas, bens] = [await chats(ana.window), await chats(ben.window)];
+  // ana's own sync may bring her the chat after her answer came to ben
+  const [anas, bens] = await eventually(
+    () => Promise.all([chats(ana.window), chats(ben.window)]),
+    (both) => both.every((rooms) => rooms.some((room) => room.membership === "join" && room.encrypted)),
+  );
   expect(anas.map((room) => [room.roomId, room.membership, room.encrypted])).toEqual(
     bens.map((room) => [room.roomId, "join", true]),
   );

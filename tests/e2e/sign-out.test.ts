@@ -146,7 +146,7 @@ test("a session that the server ended stops softly: nothing is deleted, and sign
   expect(await texts(ana.app, roomId)).toEqual(["a message to keep", "written while signed out"]);
   // the server had forgotten the device's keys with the device: they are there again, and others reach it
   await expect
-    .poll(async () => Object.keys((await queryKeys(ana.userId)).device_keys[ana.userId] ?? {}), { timeout: 30_000 })
+    .poll(async () => Object.keys((await queryKeys(ana.userId)).device_keys[ana.userId] ?? {}))
     .toContain(ana.deviceId);
   await ben.app.call("account.sync", {});
   await ben.app.call("timeline.send", { roomId, body: "reached again" });

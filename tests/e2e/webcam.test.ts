@@ -63,6 +63,7 @@ async function openWindow({ app }: Person): Promise<{ page: Page; code: Promise<
   const address = await addressOf(door);
   const context = await browser.newContext({ locale: "en-GB", permissions: ["camera"] });
   const page = await context.newPage();
+  page.setDefaultTimeout(110_000);
   const code = codeShownBy(page);
   await page.goto(address);
   await page.locator(`[data-room="${roomId}"]`).waitFor();
@@ -109,7 +110,7 @@ test("two people verify each other: one window shows its code, the other reads i
   await shows.getByRole("button", { name: "Yes, a tick" }).click();
   for (const page of [shows, scans])
     await page.getByRole("heading", { name: /is verified$/ }).waitFor({ timeout: 120_000 });
-  expect(await identityOf(shows, ben.userId)).toBe("verified");
-  expect(await identityOf(scans, ana.userId)).toBe("verified");
+  await expect.poll(() => identityOf(shows, ben.userId)).toBe("verified");
+  await expect.poll(() => identityOf(scans, ana.userId)).toBe("verified");
   await scans.locator('[data-camera="on"]').waitFor({ state: "detached" });
 });

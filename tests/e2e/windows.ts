@@ -32,6 +32,7 @@ export async function openWindow(browser: Browser, { app }: Person): Promise<App
   const address = await addressOf(door);
   const context = await browser.newContext({ locale: "en-GB", permissions: ["camera"] });
   const page = await context.newPage();
+  page.setDefaultTimeout(110_000);
   const trace = { sent: [] as string[], received: [] as string[] };
   page.on("websocket", (socket) => {
     socket.on("framesent", ({ payload }) => trace.sent.push(payload.toString()));

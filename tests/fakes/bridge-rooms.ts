@@ -127,7 +127,7 @@ function anaRoom(): FakeRoom {
           reason: "missing-key",
           sinceMs: now - 21 * minute,
           lastTryMs: now - 40_000,
-          nextTryMs: now + 20_000,
+          nextTryMs: now + 50_000,
           tried: ["own-devices"],
         },
         encryption: { at: "encrypted", device: "KDESKTOPAN", shield: "none" },

@@ -74,12 +74,13 @@ test("two at once build once, what they made works, and their stdout stays empty
   try {
     const both = await Promise.all([buildElsewhere(), buildElsewhere()]);
     expect(both.map(({ stdout }) => stdout)).toEqual(["", ""]);
+    // none of the two where another test file's app has just built it
     expect(
       both
         .map(({ stderr }) => stderr)
         .join("")
-        .match(/\[build\].*preload/g),
-    ).toHaveLength(1);
+        .match(/\[build\].*preload/g)?.length ?? 0,
+    ).toBeLessThanOrEqual(1);
     expect(made()).toBeGreaterThan(before);
     expect(readdirSync(dist()).sort()).toEqual(["main", "preload", "renderer"]);
   } finally {

@@ -83,7 +83,8 @@ describe("starting", () => {
     const { profile } = place();
     const app = startHeadless(["--profile", profile], withoutBus);
     await app.line(isReady);
-    await app.line((line) => line.event === "vault.changed");
+    // that it still waits for the keychain is told too, where the answer takes its time
+    await app.line((line) => line.event === "vault.changed" && (line.payload as { at: string }).at === "missing");
     expect(await app.ask("vault.status")).toMatchObject({ value: { at: "missing", keychain: { ok: false } } });
     expect(await app.ask("account.login", alice)).toMatchObject({ error: { code: "keychain-missing" } });
     expect([...filesOf(profile).keys()].sort()).toEqual(["logs/tessera.log", "profile.lock"]);

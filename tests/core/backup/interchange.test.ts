@@ -65,7 +65,10 @@ test("a backup that libolm made is opened by its recovery key, session by sessio
   );
   expect(keysOf(await exported(ana.core))).toEqual(new Map(wanted));
   // who typed the key holds it: the backup is used from now on, and what was restored is not sent back to it
-  expect(await ana.core.ok("backup.status", {})).toMatchObject({ at: "on", version, backedUp: 6, total: 6 });
+  await ana.core.until(async () => {
+    const status = await ana.core.ok("backup.status", {});
+    return status.at === "on" && status.version === version && status.backedUp === 6 && status.total === 6;
+  }, "the backup in use");
   expect(ana.proxy.seen({ method: "PUT", path: /\/room_keys\/keys/ })).toEqual([]);
 });
 

@@ -18,6 +18,10 @@ afterAll(() => {
 const passphrase = "a passphrase of the file";
 type Session = { session_id: string; session_key: string };
 const count = process.env["TESSERA_FULL"] === "1" ? 20_000 : 1500;
+/** So many that whoever hears of the first of them comes before the last. */
+const many = Math.max(count, 5000);
+let manyKeys: string | undefined;
+const manyMade = () => (manyKeys ??= madeUpKeys(many, 40));
 let files = 0;
 const place = () => path.join(folder, `keys-${++files}.txt`);
 const theirs = (json: string) => {
@@ -70,10 +74,10 @@ test("sessions that are damaged, or not what they say, are named and stop nothin
 
 test("a killed import goes on where it was with the same file, and refuses another", async () => {
   const ana = await person("ana");
-  const file = theirs(madeUpKeys(count, 40));
+  const file = theirs(manyMade());
   const operationId = randomUUID();
   void ana.core.call("backup.importKeys", { path: file, passphrase, operationId });
-  await ana.core.nextEvent("backup.progress", (progress) => progress.done >= 600);
+  await ana.core.nextEvent("backup.progress", (progress) => progress.done > 0);
   await ana.core.kill();
   const again = await startCore(sameAs(ana.core));
   expect(await again.ok("backup.operations", {})).toMatchObject([{ operationId, at: "interrupted", kind: "import" }]);
@@ -83,26 +87,26 @@ test("a killed import goes on where it was with the same file, and refuses anoth
     error: { code: "conflict" },
   });
   const resumed = await again.call("backup.importKeys", { path: file, passphrase, operationId: randomUUID() });
-  expect(resumed).toMatchObject({ ok: true, value: { total: count, failed: [] } });
+  expect(resumed).toMatchObject({ ok: true, value: { total: many, failed: [] } });
   await again.stop();
 });
 
 test("a killed export leaves nothing under the file's name", async () => {
   const ana = await person("ana");
-  await importing(ana.core, theirs(madeUpKeys(count, 40)));
+  await importing(ana.core, theirs(manyMade()));
   const file = place();
   void ana.core.call("backup.exportKeys", { path: file, passphrase, operationId: randomUUID() });
   await ana.core.nextEvent("backup.progress", (progress) => progress.kind === "export" && progress.done > 0);
   await ana.core.kill();
   expect(existsSync(file)).toBe(false);
   const again = await startCore(sameAs(ana.core));
-  expect((await exporting(again, file)).exported).toBe(count);
+  expect((await exporting(again, file)).exported).toBe(many);
   await again.stop();
 });
 
 test("a cancelled export leaves nothing at all", async () => {
   const ana = await person("ana");
-  await importing(ana.core, theirs(madeUpKeys(count, 40)));
+  await importing(ana.core, theirs(manyMade()));
   const before = partial();
   const file = place();
   const operationId = randomUUID();

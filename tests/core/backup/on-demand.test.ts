@@ -69,6 +69,8 @@ test("a session that the backup lacks is asked for once, and the message says th
   const ben = await person("ben");
   await setUp(ana);
   await setUp(ben);
+  // a backup that is opened later than the message came would be asked once more
+  await ana.core.nextEvent("backup.changed", ({ status }) => status.at === "on");
   const roomId = await room(ana, [ben]);
   // the key never arrives
   ana.proxy.on(

@@ -16,7 +16,7 @@ beforeAll(async () => {
   store = openCryptoStore({ file: join(directory, "crypto.db"), key: Buffer.alloc(32, 1) });
   chromium = await openChromiumPage();
   console.log(`[real] ${chromium.version} IndexedDB on disk against ${store.describe()}`);
-}, 60_000);
+});
 
 afterAll(async () => {
   await chromium.close();

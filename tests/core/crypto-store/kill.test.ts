@@ -81,7 +81,8 @@ test(`${killsAtWork} kills at work: the file is whole, no message key is used tw
   let identity: string | undefined;
   let leastSessions = 0;
   let messages = 0;
-  for (let kill = 0; kill < killsAtWork; kill++) {
+  // on a slow machine some more, so that there is something to be lost
+  for (let kill = 0; kill < killsAtWork || messages <= killsAtWork; kill++) {
     const lines = await runUntilKilled(file, "identity", 5 + random() * 250);
     const sent = lines.filter((line) => line.kind === "sent");
     for (const line of lines) {
@@ -106,7 +107,6 @@ test(`${killsAtWork} kills at work: the file is whole, no message key is used tw
     device.close();
   }
   console.log(`[real] ${messages} acknowledged messages in ${known.size} sessions`);
-  expect(messages).toBeGreaterThan(killsAtWork);
 }, 3_600_000);
 
 /** The acknowledged event as a sync would bring it. */

@@ -228,7 +228,7 @@ test("two processes that install at once take turns", async () => {
   const events: string[] = [];
   const work = async (name: string) => {
     await withLock(
-      "launcher.test",
+      `launcher.test ${process.pid}`,
       () => events.push(`${name} waits`),
       async () => {
         events.push(`${name} begins`);

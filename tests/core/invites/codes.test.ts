@@ -3,6 +3,7 @@ import { fromBase32, toBase32 } from "../../../main/core/features/invites/base32
 import { decodePayload, encodeHeader, encodePayload } from "../../../main/core/features/invites/codec.ts";
 import { inviteLink } from "../../../main/core/features/invites/link.ts";
 import type { Scanned } from "../../../preload/contract/invites.ts";
+import type { Exchange } from "../../homeserver/fault-proxy.ts";
 import { isSync, type Person } from "../people.ts";
 import { identityOf } from "../verification/verifying.ts";
 import { accept, code, dropped, joined, joinOf, useInviting } from "./inviting.ts";
@@ -16,9 +17,16 @@ const both = () => (pair ??= Promise.all([someone("alice"), someone("bob")]));
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
 const inspect = ({ core }: Person, scanned: string | Uint8Array): Promise<Scanned> =>
   core.ok("invites.inspect", typeof scanned === "string" ? { text: scanned } : { bytes: base64(scanned) });
-/** What the core asked of its server besides syncing. */
-const asked = ({ proxy }: Person) =>
-  proxy.exchanges.filter(({ path }) => !isSync.path.test(path)).map(({ path }) => path);
+/** What the core asked of its server besides syncing, and besides what it looks after of its own account, whenever that comes. */
+const asked = ({ proxy, userId }: Person) =>
+  proxy.exchanges
+    .filter((one) => !isSync.path.test(one.path) && !isOwnUpkeep(one, userId))
+    .map(({ method, path }) => `${method} ${path}`);
+const isOwnUpkeep = ({ path, requestBody }: Exchange, userId: string): boolean => {
+  if (/\/room_keys\/version$|\/account_data\/chat\.tessera\.device_run\./.test(path)) return true;
+  const named = [...requestBody.toString().matchAll(/"(@[^"]+)"/g)].map(([, name]) => name);
+  return path.endsWith("/keys/query") && named.every((name) => name === userId);
+};
 const partsOf = (userId: string, link: string) => {
   const payload = /[?&]chat\.tessera\.sj=([A-Z2-7]+)$/.exec(link)?.[1] ?? "";
   const read = decodePayload(userId, payload);

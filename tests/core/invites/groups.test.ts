@@ -75,5 +75,6 @@ test("scenarios 12 to 14: a group's code lets in, knocks where the right is gone
     "the removal",
   );
   expect(await joined(bob.core, await accept(bob, third.link), "failed")).toEqual({ at: "failed", code: "gone" });
+  await carol.core.sync();
   expect(await membersOf(carol, roomId)).toEqual([carol.userId]);
 });

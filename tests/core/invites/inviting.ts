@@ -82,13 +82,12 @@ export const chatsWith = async (core: Core, userId: string) =>
 /** Both have each other as verified contacts in one encrypted chat. */
 export async function expectContacts(one: Person, other: Person): Promise<string> {
   await Promise.all([verified(one.core, other.userId), verified(other.core, one.userId)]);
-  const [mine, theirs] = await Promise.all([
-    one.core.until(async () => {
-      const rooms = await chatsWith(one.core, other.userId);
+  const chats = (who: Person, whom: Person) =>
+    who.core.until(async () => {
+      const rooms = await chatsWith(who.core, whom.userId);
       return rooms.length > 0 && rooms.every((room) => room.membership === "join") && rooms;
-    }, "the chat"),
-    chatsWith(other.core, one.userId),
-  ]);
+    }, "the chat");
+  const [mine, theirs] = await Promise.all([chats(one, other), chats(other, one)]);
   expect(mine).toHaveLength(1);
   expect(theirs.map((room) => room.roomId)).toEqual(mine.map((room) => room.roomId));
   expect(mine[0]?.encrypted).toBe(true);

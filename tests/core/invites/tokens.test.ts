@@ -210,9 +210,10 @@ test("scenario 19: a link for one: the other device holds Eve off while its make
   const { link, tokenId } = await code(laptop, "personal-link");
   await shows(phone, tokenId, () => true, "the code");
   laptop.proxy.setOnline(false);
+  const after = phone.proxy.exchanges.at(-1)?.n ?? 0;
   const first = await accept(eve, link);
   // the phone's answer came, and lets nobody in
-  await phone.proxy.waitFor({ ...isToDevice, path: /\/sendToDevice\/chat\.tessera\.securejoin\// });
+  await phone.proxy.waitFor({ ...isToDevice, path: /\/sendToDevice\/chat\.tessera\.securejoin\// }, { after });
   expect(await joined(eve.core, first, "waiting")).toEqual({ at: "waiting" });
   expect((await invite(phone, tokenId))?.uses).toEqual([]);
   laptop.proxy.setOnline(true);
@@ -287,12 +288,12 @@ test("a kill right after a code was made, withdrawn or received costs nothing of
   await shows(phone, made.tokenId, (one) => one.state === "withdrawn", "the withdrawal");
 
   // the phone has taken the note from the server, and ends wherever it is with it
-  const seen = phone.proxy.exchanges.length;
+  const after = laptop.proxy.exchanges.at(-1)?.n ?? 0;
   await core.ok("invites.revive", { tokenId: made.tokenId });
-  await eventually(
-    () => phone.proxy.exchanges.slice(seen).some((one) => String(one.responseBody).includes("m.room.encrypted")),
-    (came) => came,
-  );
+  const note = await laptop.proxy.waitFor(isNote, { after });
+  const ciphertext = /"body":"([^"]+)"/.exec(note.requestBody.toString())?.[1] ?? raise();
+  // also by a poll that was under way
+  await phone.proxy.waitFor({ ...isSync, when: (one) => String(one.responseBody).includes(ciphertext) });
   await phone.core.kill();
   const again = await startCore({ ...sameAs(phone.core), lastStopOrderly: false });
   await shows({ core: again }, made.tokenId, (one) => one.state === "active", "the revival");

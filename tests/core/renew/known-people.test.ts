@@ -28,7 +28,10 @@ test(
     const session = sessionOf(await server().login(ana.account), server().url);
     const renewed = await startCore({ session, folder, via: ana.proxy.url });
     await renewed.sync();
-    expect((await renewed.ok("trust.status", {})).identity).toBe("this-device-unverified");
+    await renewed.until(
+      async () => (await renewed.ok("trust.status", {})).identity === "this-device-unverified",
+      "the identity of the account",
+    );
     expect(await identityOf(renewed, ben.userId)).toBe("pinned");
     expect(await identityOf(renewed, cem.userId)).toBe("changed");
 

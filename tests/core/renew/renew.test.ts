@@ -37,8 +37,11 @@ test(
     await ana.core.stop();
     const folder = makeFolder();
     cpSync(ana.core.folder, folder, { recursive: true });
+    const after = ana.proxy.exchanges.at(-1)?.n ?? 0;
     const original = await startCore({ session: ana.core.session, folder: ana.core.folder, via: ana.proxy.url });
     await original.sync();
+    // the copy asks once for the mark of the run before, and leaves its own in its place
+    await ana.proxy.waitFor({ method: "PUT", path: /\/account_data\/chat\.tessera\.device_run\./ }, { after });
     const copy = await startCore({ session: ana.core.session, folder });
     await copy.sync();
     await copy.until(

@@ -189,7 +189,10 @@ test("killed before the answer of keys/query, the first message reaches everyone
   const held = dora.proxy.on(isQuery, { kind: "hold" });
   const roomId = await room(dora, [ben]);
   const itemId = await dora.core.send(roomId, "to those I had to look up");
-  await dora.proxy.waitFor(isQuery, { state: "arrived" });
+  await eventually(
+    () => held.used,
+    (used) => used > 0,
+  );
   await dora.core.kill();
   held.remove();
   dora = { ...dora, core: await startCore({ ...sameAs(dora.core), lastStopOrderly: false }) };

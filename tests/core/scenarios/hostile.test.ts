@@ -278,6 +278,7 @@ const crowd = async (count: number, oneTimeKeys: boolean) => {
   ];
   // a device that is new on the server makes it say that eva's list has changed
   await server().login(eva.account);
+  await ana.core.sync();
   const done = () => {
     for (const rule of rules) rule.remove();
   };

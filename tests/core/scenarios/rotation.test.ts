@@ -61,6 +61,8 @@ test("room key not cycled when somebody joins, changes their name or gets a new 
   await putState(ben.account, roomId, "m.room.member", { membership: "join", displayname: "Benjamin" }, ben.userId);
   await ana.core.item(roomId, (item) => item.change?.kind === "renamed-person");
   const second = await person("ben", await server().login(ben.account));
+  // whoever has not heard of the new device yet cannot write to it
+  await ana.core.sync();
   expect(await sessionOfSaying(ana, roomId, "after")).toBe(before);
   await Promise.all([ben, cem, second].map((one) => one.core.message(roomId, "after")));
   await second.core.stop();

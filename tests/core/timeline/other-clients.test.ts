@@ -85,8 +85,10 @@ test("reasons: what was written before one came in says that one was not a membe
   await ben.core.room(roomId);
   await server().api("POST", `v3/join/${encodeURIComponent(roomId)}`, { token: ben.account.accessToken, body: {} });
   await ben.core.until(async () => (await ben.core.room(roomId)).membership === "join", "joined");
-  const item = (await ben.core.history(roomId)).find((one) => one.eventId === before);
-  expect(item).toMatchObject({ kind: "undecryptable", undecryptable: { reason: "not-a-member-then" } });
+  expect(await ben.core.event(roomId, before)).toMatchObject({
+    kind: "undecryptable",
+    undecryptable: { reason: "not-a-member-then" },
+  });
   await ana.core.until(
     async () => (await ana.core.ok("rooms.members", { roomId })).some((one) => one.userId === ben.userId),
     "the newcomer",

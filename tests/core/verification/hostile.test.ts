@@ -24,6 +24,10 @@ const isQuery = { method: "POST", path: /\/keys\/query$/ };
 const isSignatures = { method: "POST", path: /\/keys\/signatures\/upload$/ };
 
 const reference = (flowId: string) => ({ "m.relates_to": { rel_type: "m.reference", event_id: flowId } });
+/** Whose side refuses the other's agreement says so first: nobody can agree any more once it has ended. */
+const agreeInTurn = async (people: Person[], flowId: string) => {
+  for (const person of people) await agree([person], flowId);
+};
 /** How often this user's master key was signed by that one. */
 const signedBy = async (signer: Person, signed: Person): Promise<boolean> => {
   const answer = await homeserver.server().api<{
@@ -64,7 +68,7 @@ test("keys that the server swaps from the beginning: never done for whom they we
   ana.proxy.on(isQuery, { kind: "rewrite-response", json: withForged(ben.userId, forgedIdentity(ben.userId)) });
   const flowId = await ready(ana, ben);
   await comparing(ana, ben, flowId);
-  await agree([ana, ben], flowId);
+  await agreeInTurn([ana, ben], flowId);
   // what he saw of her was true, so he may be done
   const [here] = await ended([ana], flowId);
   expect(here).toMatchObject({ code: "m.key_mismatch", byMe: true });
@@ -87,7 +91,7 @@ test("keys that the server swaps while the emoji are compared: never done, nothi
     (used) => used > 0,
   );
   await ana.core.until(async () => (await identityOf(ana.core, ben.userId)) === "changed", "the change");
-  await agree([ana, ben], flowId);
+  await agreeInTurn([ana, ben], flowId);
   const [here] = await ended([ana], flowId);
   expect(here).toMatchObject({ code: "m.key_mismatch", byMe: true });
   expect(await identityOf(ana.core, ben.userId)).not.toBe("verified");
@@ -156,13 +160,13 @@ test("a code with a wrong secret ends it for both, and nobody is signed", async 
 
 test("a request ends ten minutes after it was made, on both sides", async () => {
   const [ana, ben] = await strangers(homeserver);
-  const almostTenMinutesMs = 10 * 60_000 - 6_000;
+  const almostTenMinutesMs = 10 * 60_000 - 10_000;
   ben.proxy.on(isSync, {
     kind: "rewrite-response",
     json: (body) =>
       JSON.parse(
         JSON.stringify(body, (key, value: unknown) =>
-          key === "origin_server_ts" && typeof value === "number" ? value - almostTenMinutesMs : value,
+          key === "origin_server_ts" ? Date.now() - almostTenMinutesMs : value,
         ),
       ) as unknown,
   });
@@ -238,6 +242,8 @@ test("events that come in clear from another client are taken as the encrypted o
   expect(flow).toMatchObject({ userId: ben.userId, methods: ["emoji"], roomId, mine: false });
   await ana.core.ok("verification.accept", { flowId });
   await reached(ana.core, flowId, "ready");
+  // with the echo of her answer, which can be read
+  await ana.core.sync();
   expect((await ana.core.load(roomId)).filter((item) => item.kind !== "state")).toEqual([]);
   expect((await ana.core.room(roomId)).unread.messages).toBe(0);
   await homeserver.put(ben.account, roomId, "m.key.verification.cancel", {

@@ -1,5 +1,5 @@
 import { beforeAll, expect, test, vi } from "vitest";
-import { useHomeserver, type Person } from "../people.ts";
+import { holdSync, useHomeserver, type Person } from "../people.ts";
 import {
   agree,
   asked,
@@ -98,7 +98,7 @@ test("both press emoji at once", async () => {
 
 test("both ask at once: one of the two verifications goes on, without anybody accepting it", async () => {
   // neither hears of the other before both have asked
-  const held = [ana, ben].map(({ proxy }) => proxy.on({ path: /\/v3\/sync$/ }, { kind: "hold" }));
+  const held = await Promise.all([ana, ben].map(holdSync));
   const asking = [ana, ben].map((one) =>
     one.core.ok("verification.request", { userId: one === ana ? ben.userId : ana.userId }),
   );

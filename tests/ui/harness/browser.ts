@@ -37,6 +37,8 @@ export async function openWindow(browser: Browser, harness: Harness, options: Op
     ...context,
   });
   const page = await made.newPage();
+  // to end a hang before the test's own time-out does, with a word of what was waited for
+  page.setDefaultTimeout(100_000);
   if (fixedTime !== undefined) await page.clock.setFixedTime(new Date(fixedTime));
   return await loadWindow(page, harness, options);
 }

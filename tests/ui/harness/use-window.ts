@@ -45,7 +45,7 @@ const { source: axeSource } = ofAxe("axe-core") as { source: string };
 /**
  * Nothing that axe finds, in the words of a failing test. `within`: a selector of the part to be looked at. The window
  * has no frames, so axe runs within the page: by default its results are put together in a further page, at three
- * times the cost.
+ * times the cost. What still fades in is waited for.
  */
 export async function expectAccessible(
   page: Page,
@@ -54,6 +54,7 @@ export async function expectAccessible(
   within?: string,
 ): Promise<void> {
   expect(page.frames(), where).toHaveLength(1);
+  await settled(page);
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axeSource);
   const builder = new AxeBuilder({ page, axeSource: ";" }).setLegacyMode().options({ resultTypes: ["violations"] });
   if (within !== undefined) builder.include(within);
@@ -82,13 +83,11 @@ const settled = (page: Page): Promise<boolean> =>
  * contrast. The page is left in that other theme.
  */
 export async function expectAccessibleInBoth(page: Page, where: string, within?: string): Promise<void> {
-  await settled(page);
   await expectAccessible(page, where, undefined, within);
   await page.evaluate(() => {
     const { dataset } = document.documentElement;
     dataset["theme"] = dataset["theme"] === "dark" ? "light" : "dark";
   });
-  await settled(page);
   await expectAccessible(page, `${where}, in the other theme`, ["color-contrast"], within);
 }
 
@@ -108,7 +107,9 @@ export async function standsStill(element: Locator): Promise<void> {
 /** Whether what lies at the middle of the scroller, while it scrolls, is within something that fits the selector. */
 export const takesPointerWhileScrolling = (scroller: Locator, selector: string): Promise<boolean> =>
   scroller.evaluate(async (node, wanted) => {
-    const scrolled = new Promise((resolve) => { node.addEventListener("scroll", resolve, { once: true }); });
+    const scrolled = new Promise((resolve) => {
+      node.addEventListener("scroll", resolve, { once: true });
+    });
     node.scrollTop += node.scrollTop > 0 ? -8 : 8;
     await scrolled;
     await new Promise(requestAnimationFrame);
