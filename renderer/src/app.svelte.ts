@@ -45,6 +45,8 @@ export type DialogName =
   | "import-keys"
   | "delete-backup";
 
+/** When there is nothing else to do, or after a while: on a busy machine there may always be. */
+const whenIdle = (run: () => void): void => void requestIdleCallback(run, { timeout: 2_000 });
 /** Whoever skipped making a way back is not asked again before this has passed. */
 const remindEveryMs = 7 * 86_400_000;
 
@@ -173,7 +175,7 @@ export class App {
   #learnPeople(roomId: string): void {
     const small = (this.rooms.roomById(roomId)?.members ?? 0) <= 50;
     if (!small && !this.detailsOpen) return;
-    requestIdleCallback(() => {
+    whenIdle(() => {
       if (this.rooms.currentId === roomId) this.members.show(roomId);
     });
   }
@@ -181,7 +183,7 @@ export class App {
   /** Asked once the room stands on the screen. */
   #learnReaders(roomId: string | undefined): void {
     const encrypted = roomId !== undefined && this.rooms.roomById(roomId)?.encrypted === true;
-    requestIdleCallback(() => {
+    whenIdle(() => {
       if (this.rooms.currentId === roomId) this.readers.show(encrypted ? roomId : undefined, this.account.ownId);
     });
   }
