@@ -143,7 +143,7 @@ export async function largeProfile(
       await rootKeyOf({ profile, passphraseFile });
       return performance.now() - fromMs;
     },
-    open: () => openHeadless({ profile, passphraseFile }),
+    open: () => openHeadless({ profile, passphraseFile, env: { TESSERA_BUILT: "1" } }),
     remove: () => {
       rmSync(home, { recursive: true, force: true });
     },
