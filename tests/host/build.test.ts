@@ -58,6 +58,14 @@ test("nothing of the page breaks the policy: no inline script or style, no data:
   expect(html).not.toMatch(/<style|\bstyle=|\bon\w+=|data:/);
 });
 
+test("the window is made for production, whoever had it built: nothing in it warns developers", () => {
+  const files = readdirSync(dist("renderer", "assets")).filter((name) => name.endsWith(".js"));
+  expect(files.length).toBeGreaterThan(0);
+  expect(files.filter((name) => readFileSync(dist("renderer", "assets", name), "utf8").includes("%c[svelte]"))).toEqual(
+    [],
+  );
+});
+
 test("is quick and silent where nothing changed, and writes nothing", async () => {
   const before = statSync(dist("main", "electron.js")).mtimeMs;
   const { stdout } = await buildElsewhere();
