@@ -1,4 +1,4 @@
-const quietMs = 30;
+const quietMs = 12;
 const longestWaitMs = 300;
 /** Crypto's code takes the thread for longer than all that is first asked of the store: it comes once nobody has asked for a moment. */
 export function afterFirstAnswers(begin: () => void) {
