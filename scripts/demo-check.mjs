@@ -35,6 +35,8 @@ export async function checkWindow({ door, electron, root, profile, roomId, say }
   page.on("console", (line) => {
     if (line.type() === "error") complaints.push(line.text());
   });
+  // what a new account is asked, when it is asked
+  await page.addLocatorHandler(page.getByRole("dialog"), () => page.keyboard.press("Escape"));
   const steps = {
     "room list visible": async () => {
       if (address !== undefined) await page.goto(address);

@@ -47,6 +47,10 @@ export type DialogName =
 
 /** When there is nothing else to do, or after a while: on a busy machine there may always be. */
 const whenIdle = (run: () => void): void => void requestIdleCallback(run, { timeout: 2_000 });
+const isWriting = (): boolean => {
+  const field = document.activeElement;
+  return (field instanceof HTMLTextAreaElement || field instanceof HTMLInputElement) && field.value !== "";
+};
 /** Whoever skipped making a way back is not asked again before this has passed. */
 const remindEveryMs = 7 * 86_400_000;
 
@@ -321,6 +325,8 @@ export class App {
     this.#asked = true;
     this.devices.enter(this.account.ownId);
     await Promise.all([this.trust.load(), this.#preferencesRead]);
+    // a dialog that came under somebody's hands would take the Enter that was meant for their words
+    while (isWriting()) await new Promise((resolve) => setTimeout(resolve, 500));
     const { status } = this.trust;
     if (status === undefined || this.dialog !== undefined || this.stage !== "chats") return;
     const missing =
